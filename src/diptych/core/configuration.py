@@ -1,0 +1,79 @@
+"""How an object describes itself: its class, and its constructor's arguments as plain values.
+
+A class keeps each constructor argument as an attribute of the same name (as scikit-learn does);
+nothing else is needed to write it into a checkpoint and to build it again.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+PLAIN = (str, int, float, bool, type(None))
+
+
+class ConfigurationError(ValueError):
+    """An object cannot be described, or a description cannot be built."""
+
+
+def describe(obj: Any) -> Any:
+    """An object as plain values (JSON): its class and the arguments that built it.
+
+    Raises:
+        ConfigurationError: if a constructor argument was not kept as an attribute, or is not describable.
+    """
+    if isinstance(obj, PLAIN):
+        return obj
+    if isinstance(obj, Path):
+        return str(obj)
+    if isinstance(obj, list | tuple):
+        return [describe(x) for x in obj]
+    if isinstance(obj, Mapping):
+        return {str(k): describe(v) for k, v in obj.items()}
+    cls = type(obj)
+    arguments = {}
+    for name, parameter in inspect.signature(cls).parameters.items():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            raise ConfigurationError(f"{cls.__qualname__} takes *{name}; a describable class names its arguments")
+        if not hasattr(obj, name):
+            raise ConfigurationError(f"{cls.__qualname__} does not keep its argument {name!r} as an attribute")
+        arguments[name] = describe(getattr(obj, name))
+    return {"class": f"{cls.__module__}:{cls.__qualname__}", "arguments": arguments}
+
+
+def build(description: Any) -> Any:
+    """Build what `describe` described. Only classes of `diptych` and of packages that declare themselves.
+
+    A package declares itself with an entry point of the group `diptych` whose name is the package's.
+
+    Raises:
+        ConfigurationError: if a class is of another package or does not exist.
+    """
+    if isinstance(description, list):
+        return [build(x) for x in description]
+    if not isinstance(description, Mapping):
+        return description
+    if set(description) != {"class", "arguments"}:
+        return {k: build(v) for k, v in description.items()}
+    module, _, name = str(description["class"]).partition(":")
+    if module.split(".")[0] not in trusted_packages():
+        raise ConfigurationError(
+            f"the checkpoint names the class {description['class']!r}; only classes of diptych and of installed "
+            f"packages with an entry point in the group 'diptych' are built ({', '.join(sorted(trusted_packages()))})"
+        )
+    try:
+        cls = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigurationError(f"no class {description['class']!r} in this version of the package") from error
+    if not inspect.isclass(cls) or not (cls.__module__ or "").startswith(module.split(".")[0]):
+        raise ConfigurationError(f"{description['class']!r} is not a class of its own package")
+    return cls(**{k: build(v) for k, v in description["arguments"].items()})
+
+
+def trusted_packages() -> set[str]:
+    """The packages whose classes a checkpoint may name."""
+    return {"diptych", *(point.name for point in entry_points(group="diptych"))}

@@ -1,0 +1,128 @@
+"""An objective: a pure sum over anchor rows.
+
+From that law follow all the ways to take one training step: whole, in micro-batches, in chunks of
+rows, over several processes. They give the same loss and the same gradients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from diptych.core.batch import Batch
+from diptych.core.embedding import Embedding
+from diptych.core.pairing import Pairing
+
+
+@dataclass(frozen=True)
+class Needs:
+    """What an objective reads: views of the student, views of the teacher, parts of the model."""
+
+    views: frozenset[str] = frozenset()
+    teacher: frozenset[str] = frozenset()
+    parts: frozenset[str] = frozenset()
+
+    def __or__(self, other: Needs) -> Needs:
+        return Needs(self.views | other.views, self.teacher | other.teacher, self.parts | other.parts)
+
+
+@dataclass(frozen=True)
+class Example:
+    """A small case of an objective, for the contract tests: embeddings that a model might have given."""
+
+    objective: Objective
+    parts: Mapping[str, nn.Module]
+    embeddings: Mapping[str, Embedding]
+    keys: Mapping[str, Tensor]
+    items: Mapping[str, Tensor]
+    inputs: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+
+
+class Objective(nn.Module):
+    """Base of every objective. Add and scale them: `InfoNCE() + 0.5 * Other()`.
+
+    `forward` returns the SUM over `pairing.rows`; the step divides by `size`, which is summed over
+    processes and known before anything is encoded.
+    """
+
+    name: str = "objective"
+
+    @property
+    def needs(self) -> Needs:
+        """The views and parts this objective reads."""
+        raise NotImplementedError
+
+    def size(self, batch: Batch) -> Tensor:
+        """How many anchor rows of this process the sum runs over: a scalar."""
+        raise NotImplementedError
+
+    def forward(self, pairing: Pairing) -> Tensor:
+        """The sum over the anchor rows of `pairing`: a scalar."""
+        raise NotImplementedError
+
+    def update(self, pairing: Pairing) -> None:
+        """Move what is not learned by gradient (prototypes, queues), once, after the optimizer's step."""
+
+    @classmethod
+    def example(cls) -> Example:
+        """How the contract tests construct it."""
+        raise NotImplementedError
+
+    def terms(self) -> list[tuple[float, Objective]]:
+        """The weighted terms this objective is made of."""
+        return [(1.0, self)]
+
+    def __add__(self, other: Objective) -> Total:
+        return Total([*self.terms(), *other.terms()])
+
+    def __rmul__(self, weight: float) -> Total:
+        return Total([(weight * w, term) for w, term in self.terms()])
+
+
+class Total(Objective):
+    """A weighted sum of objectives; each term keeps its own size and its own line in the log."""
+
+    def __init__(self, weighted: list[tuple[float, Objective]]) -> None:
+        super().__init__()
+        self.weights = [weight for weight, _ in weighted]
+        self.objectives = nn.ModuleList([term for _, term in weighted])
+        names = [term.name for _, term in weighted]
+        if len(set(names)) != len(names):
+            raise ValueError(f"two terms of one objective share a name: {names}; give each its own `name`")
+
+    def terms(self) -> list[tuple[float, Objective]]:
+        return list(zip(self.weights, self.objectives, strict=True))  # type: ignore[arg-type]
+
+    @property
+    def needs(self) -> Needs:
+        needs = Needs()
+        for _, term in self.terms():
+            needs = needs | term.needs
+        return needs
+
+    def update(self, pairing: Pairing) -> None:
+        for _, term in self.terms():
+            term.update(pairing)
+
+
+def example_keys(rows: int = 11) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Keys and items of an awkward little batch of images and texts, for `Objective.example`.
+
+    One to three texts an image; images 2 and 4 are one product; one caption stands word for word on two images.
+    """
+    per = [1, 3, 2, 1, 1, 2, 3, 1, 2, 1, 2][:rows]
+    owner = torch.tensor([i for i, k in enumerate(per) for _ in range(k)])
+    product = torch.arange(rows)
+    product[4] = 2
+    caption = 1000 + torch.arange(len(owner))
+    caption[5] = caption[owner == rows - 2][0]
+    image_keys = torch.full((rows, 4), -1)
+    image_keys[:, 0] = product
+    for i in range(rows):
+        mine = caption[owner == i]
+        image_keys[i, 1 : 1 + len(mine)] = mine
+    keys = {"image": image_keys, "text": torch.stack([product[owner], caption], 1)}
+    return keys, {"image": torch.arange(rows), "text": owner}

@@ -1,0 +1,95 @@
+"""All that an objective may see: the whole batch's embeddings, and the anchor rows to answer for now."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from diptych.core.embedding import Embedding
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """A chunk of anchor rows against the whole batch of all processes.
+
+    Attributes:
+        all: view -> embedding of every row of the batch, of all processes.
+        rows: view -> the slice of `all[view]` to answer for now.
+        keys, items: as in `Batch`, of `all`.
+        inputs, extra: as in `Batch`, of `rows` only.
+        parts: the model's parts by name (scorers, fusion encoders, decoders).
+        teacher: what a teacher says of the same batch; its `parts` are the teacher's.
+        pair_scores: view pair -> scores, for teachers that only score pairs.
+        seed: of this step; `uniform` mixes it with the items.
+    """
+
+    all: Mapping[str, Embedding]
+    rows: Mapping[str, slice]
+    keys: Mapping[str, Tensor]
+    items: Mapping[str, Tensor]
+    parts: Mapping[str, nn.Module]
+    inputs: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    extra: Mapping[str, Tensor] = field(default_factory=dict)
+    teacher: Pairing | None = None
+    pair_scores: Mapping[tuple[str, str], Tensor] = field(default_factory=dict)
+    seed: int = 0
+
+    def mine(self, view: str) -> Embedding:
+        """The embeddings of the anchor rows of `view`."""
+        return self.all[view][self.rows[view]]
+
+    def positives(self, a: str, b: str) -> Tensor:
+        """`[n_a, N_b]` bool: which rows of `b` share a key with each anchor row of `a`."""
+        return share_a_key(self.keys[a][self.rows[a]], self.keys[b])
+
+    def partner(self, a: str, b: str) -> Tensor:
+        """`[n_a]` int64: the first row of `all[b]` from the same table row as each anchor of `a`; -1 if none."""
+        mine, every = self.items[a][self.rows[a]], self.items[b]
+        if not len(every):
+            return torch.full_like(mine, -1)
+        order = torch.argsort(every, stable=True)
+        place = torch.searchsorted(every[order], mine).clamp(max=len(every) - 1)
+        found = order[place]
+        return torch.where(every[found] == mine, found, torch.full_like(found, -1))
+
+    def uniform(self, a: str, b: str | None = None) -> Tensor:
+        """Noise in (0, 1) that depends on the items and the seed alone: equal under any split or order.
+
+        Returns:
+            float64, `[n_a]`, or `[n_a, N_b]` where `b` is given.
+        """
+        mine = _mix(self.items[a][self.rows[a]] * 7919 + self.seed)
+        mixed = mine if b is None else _mix(mine[:, None] + _mix(self.items[b] + 104729)[None])
+        return ((mixed >> 11) & ((1 << 52) - 1)).double().add(0.5).div(2.0**52)
+
+
+def share_a_key(a: Tensor, b: Tensor) -> Tensor:
+    """Which rows share any key.
+
+    Args:
+        a: `[n, K]` int64 keys, -1 pads.
+        b: `[m, L]` int64 keys, -1 pads.
+
+    Returns:
+        `[n, m]` bool.
+
+    Example:
+        >>> share_a_key(torch.tensor([[7, -1]]), torch.tensor([[7, 9], [-1, -1]]))
+        tensor([[ True, False]])
+    """
+    out = torch.zeros(len(a), len(b), dtype=torch.bool, device=a.device)
+    for left in a.unbind(1):
+        real = (left >= 0)[:, None]
+        for right in b.unbind(1):
+            out |= (left[:, None] == right[None]) & real
+    return out
+
+
+def _mix(x: Tensor) -> Tensor:
+    """Scramble int64 (the splitmix64 finaliser of Steele, Lea & Flood 2014, in wrapping arithmetic)."""
+    x = (x ^ ((x >> 30) & 0x3FFFFFFFF)) * -4658895280553007687
+    x = (x ^ ((x >> 27) & 0x1FFFFFFFFF)) * -7723592293110705685
+    return x ^ ((x >> 31) & 0x1FFFFFFFF)

@@ -1,0 +1,1 @@
+"""Data: sources, decoding, processors, keys, batches, built-in tables."""

@@ -1,0 +1,107 @@
+"""A table made ready for training or embedding: views, keys, and batches cut from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from datasets import Dataset
+
+from diptych.core.batch import Batch
+from diptych.core.model import Processor
+from diptych.data.bad_rows import BadRows
+from diptych.data.keys import Keys, make_keys
+from diptych.data.pixels import Progress, pixels_of
+from diptych.data.processors import ImageProcessor, TextProcessor
+from diptych.data.views import Processed, Ragged, Selected, View
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """A table's good rows as views.
+
+    Attributes:
+        table: the good rows, in their order.
+        views: `"image"` by row, `"text"` by text.
+        keys: of those rows and texts; see `Keys`.
+        cut_texts: how many texts were longer than the tokenizer's limit and were cut.
+    """
+
+    table: Dataset
+    views: Mapping[str, View]
+    keys: Keys
+    cut_texts: int = 0
+    bad: BadRows = field(default_factory=BadRows)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def texts(self) -> int:
+        """How many texts all rows have together."""
+        return len(self.keys.owner)
+
+    def choose(self, rows: np.ndarray, *, texts_per_image: int, random: np.random.Generator) -> np.ndarray:
+        """Texts of `rows`, up to `texts_per_image` of each, drawn without repetition; in the rows' order."""
+        start, stop = self.keys.offsets[rows], self.keys.offsets[rows + 1]
+        if texts_per_image == 1:
+            return start + (random.random(len(rows)) * (stop - start)).astype(np.int64)
+        chosen = [a + random.permutation(b - a)[:texts_per_image] for a, b in zip(start, stop, strict=True)]
+        return np.concatenate(chosen) if chosen else np.zeros(0, np.int64)
+
+    def batch(self, rows: np.ndarray, texts: np.ndarray) -> Batch:
+        """The batch of some rows' images and of some texts (numbers as in `keys.owner`)."""
+        keys = {"image": torch.from_numpy(self.keys.image[rows]), "text": torch.from_numpy(self.keys.text[texts])}
+        items = {"image": torch.from_numpy(rows), "text": torch.from_numpy(self.keys.owner[texts])}
+        inputs = {"image": self.views["image"].take(rows), "text": self.views["text"].take(texts)}
+        return Batch(inputs, keys, items)
+
+
+def prepare(
+    table: Dataset,
+    processors: Mapping[str, Processor],
+    *,
+    bad: BadRows | None = None,
+    keep_pixels_under: int = 8 << 30,
+    progress: Progress | None = None,
+) -> Pairs:
+    """Decode, tokenize and key a table.
+
+    Args:
+        table: with columns `image` (undecoded), `text` (list of strings), `id`.
+        processors: of the towers `"image"` and `"text"`.
+        bad: told of images that cannot be decoded; those rows are left out.
+        keep_pixels_under: bytes; a collection whose pixels take more is decoded batch by batch instead.
+        progress: called with (images done, images in all).
+
+    Raises:
+        ValueError: if no good row is left.
+    """
+    bad = bad if bad is not None else BadRows()
+    image, text = processors["image"], processors["text"]
+    view: View
+    if isinstance(image, ImageProcessor) and int(np.prod(image.shape)) * len(table) <= keep_pixels_under:
+        view, good = pixels_of(table, image, bad=bad, progress=progress)
+        if not good.all():
+            table = table.select(np.flatnonzero(good))
+            view = Selected(view, np.flatnonzero(good))
+    else:
+        view = Processed(table.select_columns([image.column])[image.column], image)
+    if not len(table):
+        raise ValueError(f"no usable row is left. {bad.summary()}")
+    texts: Sequence[Sequence[str]] = table["text"][:]
+    ragged, cut_texts = tokenize([one for row in texts for one in row], text)
+    keys = make_keys(table["id"][:], texts)
+    return Pairs(table, {"image": view, "text": ragged}, keys, cut_texts, bad)
+
+
+def tokenize(texts: Sequence[str], processor: Processor) -> tuple[View, int]:
+    """Texts as a view, each distinct one tokenized once, and how many were cut to the limit."""
+    if not isinstance(processor, TextProcessor):
+        return Processed(texts, processor), 0
+    place: dict[str, int] = {}
+    numbers = np.array([place.setdefault(text, len(place)) for text in texts], dtype=np.int64)
+    rows, cut = processor.encode(list(place))
+    return Ragged([rows[number] for number in numbers], processor.pad_id), int(cut[numbers].sum())

@@ -1,0 +1,166 @@
+"""Processors turn raw values into an encoder's inputs; deterministic, and described in the checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from PIL import Image
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from torch import Tensor
+
+from diptych.data.images import decode_image
+
+Interpolation = Literal["bilinear", "bicubic", "nearest"]
+_FILTERS = {
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "nearest": Image.Resampling.NEAREST,
+}
+
+
+class ImageProcessor:
+    """Decode and resize to a square of bytes; the encoder itself normalises them.
+
+    Args:
+        size: side of the square, in pixels.
+        mode: `"RGB"`, or `"L"` for one grey channel.
+        resize: `"squash"` ignores the aspect ratio, `"crop"` keeps the centre, `"pad"` keeps all on white.
+        interpolation: of the resize; images that have the size already are not touched.
+        column: the table's column to read.
+    """
+
+    def __init__(
+        self,
+        size: int = 224,
+        *,
+        mode: Literal["RGB", "L"] = "RGB",
+        resize: Literal["squash", "crop", "pad"] = "crop",
+        interpolation: Interpolation = "bicubic",
+        column: str = "image",
+    ) -> None:
+        self.mode: Literal["RGB", "L"] = mode
+        self.size, self.resize, self.interpolation, self.column = size, resize, interpolation, column
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(channels, height, width) of one image."""
+        return (3 if self.mode == "RGB" else 1, self.size, self.size)
+
+    def fit(self, values: Sequence[Any]) -> Self:
+        """Nothing to learn."""
+        return self
+
+    def one(self, value: Any) -> np.ndarray:
+        """One image to `[C, H, W]` uint8.
+
+        Raises:
+            diptych.data.images.BadImage: if it cannot be decoded.
+        """
+        image = decode_image(value, mode=self.mode, draft=(self.size, self.size))
+        pixels = np.asarray(self._fit_to_square(image))
+        return pixels[None] if self.mode == "L" else pixels.transpose(2, 0, 1)
+
+    def __call__(self, values: Sequence[Any]) -> dict[str, Tensor]:
+        """Images to `{"pixels": [N, C, H, W] uint8}`."""
+        stacked = np.stack([self.one(value) for value in values]) if values else np.zeros((0, *self.shape), np.uint8)
+        return {"pixels": torch.from_numpy(np.ascontiguousarray(stacked))}
+
+    def _fit_to_square(self, image: Image.Image) -> Image.Image:
+        side, (width, height) = self.size, image.size
+        if (width, height) == (side, side):
+            return image
+        kind = _FILTERS[self.interpolation]
+        if self.resize == "squash":
+            return image.resize((side, side), kind)
+        ratio = side / (min(width, height) if self.resize == "crop" else max(width, height))
+        fitted = image.resize((max(1, round(width * ratio)), max(1, round(height * ratio))), kind)
+        left, top = (side - fitted.width) // 2, (side - fitted.height) // 2
+        square = Image.new(self.mode, (side, side), "white")
+        square.paste(fitted, (left, top))
+        return square
+
+
+class TextProcessor:
+    """Texts to token ids, by a byte-level BPE learned from the training texts or taken ready.
+
+    Any text has tokens (bytes are the alphabet): no unknowns, in any script. Each text ends with one
+    `[END]` token, so an empty query has a token too.
+
+    Args:
+        vocabulary: the most tokens the vocabulary may have; embeddings are sized by it.
+        max_length: tokens kept of a text, the last one included; longer texts are cut and counted.
+        lowercase: fold case (NFKC is always applied).
+        definition: a ready tokenizer as the JSON of `tokenizers`; None until `fit`.
+        pad_id: what fills up shorter rows; those places have mask False.
+        column: the table's column to read.
+    """
+
+    def __init__(
+        self,
+        vocabulary: int = 8192,
+        *,
+        max_length: int = 64,
+        lowercase: bool = True,
+        definition: str | None = None,
+        pad_id: int = 0,
+        column: str = "text",
+    ) -> None:
+        self.vocabulary, self.max_length, self.lowercase = vocabulary, max_length, lowercase
+        self.pad_id, self.column = pad_id, column
+        self.definition = definition
+        self._tokenizer = Tokenizer.from_str(definition) if definition else None
+        if self._tokenizer:
+            self._tokenizer.no_padding()
+            self._tokenizer.no_truncation()
+
+    def fit(self, values: Sequence[str]) -> Self:
+        """Learn the vocabulary from texts; a ready tokenizer stays as it is."""
+        if self._tokenizer is not None:
+            return self
+        tokenizer = Tokenizer(models.BPE())
+        steps = [normalizers.NFKC(), *([normalizers.Lowercase()] if self.lowercase else [])]
+        tokenizer.normalizer = normalizers.Sequence(steps)
+        tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+        tokenizer.decoder = decoders.ByteLevel()
+        trainer = trainers.BpeTrainer(
+            vocab_size=self.vocabulary,
+            special_tokens=["[PAD]", "[END]"],
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        )
+        tokenizer.train_from_iterator(values, trainer)
+        tokenizer.post_processor = processors.TemplateProcessing(single="$A [END]", special_tokens=[("[END]", 1)])
+        self._tokenizer, self.definition = tokenizer, tokenizer.to_str()
+        return self
+
+    def encode(self, values: Sequence[str]) -> tuple[list[np.ndarray], np.ndarray]:
+        """Token ids of each text (int32, at most `max_length`), and `[N]` bool: which texts were cut.
+
+        Raises:
+            RuntimeError: before `fit`.
+        """
+        if self._tokenizer is None:
+            raise RuntimeError("this TextProcessor has no vocabulary yet: call fit(texts), or load a checkpoint")
+        rows = [np.array(one.ids, dtype=np.int32) for one in self._tokenizer.encode_batch_fast(list(values))]
+        cut = np.array([len(row) > self.max_length for row in rows], dtype=bool)
+        for i in np.flatnonzero(cut):
+            rows[i] = np.append(rows[i][: self.max_length - 1], rows[i][-1])
+        return rows, cut
+
+    def __call__(self, values: Sequence[str]) -> dict[str, Tensor]:
+        """Texts to `{"ids": [N, T] int64, "mask": [N, T] bool}`, padded to the longest of them."""
+        rows, _ = self.encode(values)
+        return pad_ragged(rows, self.pad_id)
+
+
+def pad_ragged(rows: Sequence[np.ndarray], pad_id: int) -> dict[str, Tensor]:
+    """Ragged token ids to `{"ids": [N, T] int64, "mask": [N, T] bool}`."""
+    lengths = np.array([len(row) for row in rows], dtype=np.int64)
+    mask = np.arange(lengths.max(initial=1))[None] < lengths[:, None]
+    ids = np.full(mask.shape, pad_id, dtype=np.int64)
+    if len(rows):
+        ids[mask] = np.concatenate(rows)
+    return {"ids": torch.from_numpy(ids), "mask": torch.from_numpy(mask)}

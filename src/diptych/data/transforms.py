@@ -1,0 +1,65 @@
+"""Transforms change a batch's views, or add some, for training: batched, with a generator for their randomness."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from diptych.core.batch import Batch
+
+
+class Transform(Protocol):
+    """A batch to a batch; all randomness comes from the generator."""
+
+    def __call__(self, batch: Batch, generator: torch.Generator) -> Batch: ...
+
+
+def with_inputs(batch: Batch, view: str, changed: Mapping[str, Tensor]) -> Batch:
+    """The batch with some tensors of one view replaced."""
+    return replace(batch, inputs={**batch.inputs, view: {**batch.inputs[view], **changed}})
+
+
+@dataclass(frozen=True)
+class RandomAffine:
+    """One random affine view of every image (bilinear, edges repeated); what is 0 (crop: 1) is not done.
+
+    Attributes:
+        shift: images move up to this many pixels each way.
+        zoom: each side is stretched or shrunk by up to this share.
+        shear: and slanted by up to this share.
+        crop: a square of this share of the side up to all of it is cut out, anywhere, and resized back.
+        flip: probability of mirroring left to right.
+    """
+
+    shift: float = 0.0
+    zoom: float = 0.0
+    shear: float = 0.0
+    crop: float = 1.0
+    flip: float = 0.0
+
+    def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
+        pixels = batch.inputs["image"].get("pixels")
+        if pixels is None or self == RandomAffine() or not len(pixels):
+            return batch
+        grid = F.affine_grid(self.matrices(pixels.shape, generator), list(pixels.shape), align_corners=False)
+        moved = F.grid_sample(pixels.float(), grid, padding_mode="border", align_corners=False)
+        return with_inputs(batch, "image", {"pixels": moved.round_().to(torch.uint8)})
+
+    def matrices(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
+        """`[N, 2, 3]`: where, in coordinates of -1 to 1, each place of the new image lies in the old one."""
+        n, _, height, width = shape
+        either, within = 2 * torch.rand(5, n, generator=generator) - 1, torch.rand(2, n, generator=generator)
+        side = self.crop + (1 - self.crop) * within[0]
+        mirror = torch.where(within[1] < self.flip, -1.0, 1.0)
+        theta = torch.zeros(n, 2, 3)
+        theta[:, 0, 0] = mirror * side * (1 + self.zoom * either[0])
+        theta[:, 1, 1] = side * (1 + self.zoom * either[1])
+        theta[:, 0, 1] = self.shear * either[2]
+        theta[:, 0, 2] = (1 - side + 2 * self.shift / width) * either[3]
+        theta[:, 1, 2] = (1 - side + 2 * self.shift / height) * either[4]
+        return theta

@@ -1,0 +1,89 @@
+"""Any text model of `transformers`, from a folder or the hub, pooled as sentence encoders are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, AutoTokenizer
+
+from diptych.core.embedding import Features, Tokens
+from diptych.core.encoder import Encoder
+from diptych.data.processors import TextProcessor
+from diptych.encoders.packing import masked_mean
+
+
+class HubText(Encoder):
+    """A `transformers` encoder; its last hidden states are the tokens.
+
+    Args:
+        config: the model's configuration as plain values, with `model_type`.
+        pooling: `"mean"` over real tokens, or `"first"` token.
+
+    Example:
+        `encoder, processor = HubText.open("sentence-transformers/all-MiniLM-L6-v2")`
+    """
+
+    def __init__(self, config: Mapping[str, Any], *, pooling: Literal["mean", "first"] = "mean") -> None:
+        super().__init__()
+        self.config, self.pooling = dict(config), pooling
+        built = AutoConfig.for_model(**{k: v for k, v in self.config.items() if k != "transformers_version"})
+        self.backbone: nn.Module = AutoModel.from_config(built)
+        self.width = int(built.hidden_size)
+        self.blocks = nn.ModuleList([self.backbone])
+
+    @classmethod
+    def open(cls, name: str | Path, *, max_length: int | None = None) -> tuple[Self, TextProcessor]:
+        """The encoder and its tokenizer, from a folder or a hub name.
+
+        A sentence-transformers folder says how it pools and how long its texts may be.
+
+        Raises:
+            ValueError: if there is no such folder or hub model, or it has no fast tokenizer.
+        """
+        try:
+            model = AutoModel.from_pretrained(name, use_safetensors=True)
+            tokenizer = AutoTokenizer.from_pretrained(name)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"cannot open the text model {str(name)!r}: {error}") from error
+        backend = getattr(tokenizer, "backend_tokenizer", None)
+        if backend is None:
+            raise ValueError(f"the text model {str(name)!r} has no fast tokenizer (tokenizer.json)")
+        encoder = cls(json.loads(model.config.to_json_string(use_diff=False)), pooling=_pooling(Path(name)))
+        encoder.backbone.load_state_dict(model.state_dict())
+        processor = TextProcessor(
+            len(tokenizer),
+            max_length=max_length or min(_max_length(Path(name)), tokenizer.model_max_length),
+            definition=backend.to_str(),
+            pad_id=tokenizer.pad_token_id or 0,
+        )
+        return encoder, processor
+
+    def embed(self, inputs: Mapping[str, Tensor]) -> Tokens:
+        """`ids` `[N, T]` int64 and `mask` `[N, T]` bool; the backbone embeds the ids itself."""
+        return Tokens(inputs["ids"], inputs["mask"])
+
+    def contextualise(self, tokens: Tokens) -> Tokens:
+        assert tokens.mask is not None
+        hidden = self.backbone(input_ids=tokens.x, attention_mask=tokens.mask.long()).last_hidden_state
+        return Tokens(hidden, tokens.mask)
+
+    def pool(self, tokens: Tokens) -> Features:
+        x, mask = tokens.x, tokens.mask
+        assert mask is not None
+        if self.pooling == "first":
+            return Features(x[:, 0], x, mask)
+        return Features(masked_mean(x, mask), x, mask)
+
+
+def _pooling(folder: Path) -> Literal["mean", "first"]:
+    said = folder / "1_Pooling" / "config.json"
+    return "first" if said.exists() and json.loads(said.read_text()).get("pooling_mode_cls_token") else "mean"
+
+
+def _max_length(folder: Path) -> int:
+    said = folder / "sentence_bert_config.json"
+    return int(json.loads(said.read_text()).get("max_seq_length") or 512) if said.exists() else 512

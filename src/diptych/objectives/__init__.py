@@ -1,0 +1,5 @@
+"""Objectives: one idea a file."""
+
+from diptych.objectives.infonce import InfoNCE
+
+__all__ = ["InfoNCE"]

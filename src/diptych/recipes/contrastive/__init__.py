@@ -1,0 +1,1 @@
+"""The contrastive family: two encoders aligned by comparing pairs."""

@@ -1,0 +1,47 @@
+"""CLIP: two towers, one space, and the symmetric InfoNCE loss with a learned temperature.
+
+Use it first, and as the baseline of everything else.
+"""
+
+from __future__ import annotations
+
+from diptych.data.transforms import RandomAffine
+from diptych.models import Towers, dual_encoder
+from diptych.objectives import InfoNCE
+from diptych.scoring import Dot
+from diptych.training.recipe import Claim, Paper, Phase, Recipe, Schedule
+
+PAPER = Paper(
+    title="Learning Transferable Visual Models From Natural Language Supervision",
+    year=2021,
+    arxiv="2103.00020",
+    system=65,
+)
+CLAIM = Claim(
+    better="contrastive image-text training",
+    than="predicting the words of the caption",
+    metric="zero-shot accuracy for the same number of pairs seen",
+)
+
+
+def recipe(
+    towers: Towers = Towers(),  # noqa: B008 (frozen)
+    schedule: Schedule = Schedule(),  # noqa: B008
+    augment: RandomAffine = RandomAffine(),  # noqa: B008
+    *,
+    temperature: float = 0.07,
+    max_scale: float = 100.0,
+    smoothing: float = 0.0,
+) -> Recipe:
+    """CLIP.
+
+    Args:
+        towers: which towers.
+        schedule: how long and how fast.
+        augment: of the training images.
+        temperature: where the learned temperature starts.
+        max_scale: 1 / temperature never exceeds this.
+        smoothing: share of the target spread over all rows (not in the paper; ALIGN has it).
+    """
+    model = dual_encoder(towers, parts={"dot": Dot(1 / temperature, max_scale=max_scale)})
+    return Recipe(model, phases=[Phase(InfoNCE(smoothing=smoothing), schedule, [augment])])

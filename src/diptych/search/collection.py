@@ -1,0 +1,172 @@
+"""Index a collection with a model, and ask it: where the index, which knows no model, meets one.
+
+An index remembers the fingerprint and the place of the checkpoint that made it, and is refused to
+any other: vectors of two models do not compare.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from datasets import Dataset
+from torch import Tensor
+
+from diptych.core.model import Model
+from diptych.data.bad_rows import BadRows
+from diptych.data.images import decode_image
+from diptych.data.pairs import prepare, tokenize
+from diptych.data.views import Processed
+from diptych.models.checkpoint import load, read_description
+from diptych.models.embed import embed, with_frozen_features
+from diptych.search.errors import IndexUnreadable
+from diptych.search.index import Index
+from diptych.search.manifest import Space
+from diptych.search.points import Hit
+
+ROWS_AT_ONCE = 1024
+PLAIN = (str, int, float, bool)
+
+
+def index_table(
+    model: Model,
+    rows: Dataset,
+    folder: str | Path,
+    *,
+    checkpoint: str | Path,
+    source: str = "",
+    bad: BadRows | None = None,
+    images: Callable[[int, int], None] | None = None,
+    rows_done: Callable[[str, int, int], None] | None = None,
+) -> int:
+    """Embed a table's images and put them into an index that replaces any in `folder`.
+
+    Rows that share an id become one hit each: the second is `id#2`, and so on.
+
+    Args:
+        model: as `load(checkpoint)` gave it.
+        rows: a table as `open_table` gives it.
+        folder: of the index.
+        checkpoint: folder of the model; remembered, so that `Searcher.open` finds it.
+        source: where the rows come from, in words.
+        bad: told of images that cannot be decoded.
+        images, rows_done: as in `diptych.evaluation.evaluate.evaluate`.
+
+    Returns:
+        How many images are in the index.
+
+    Raises:
+        ValueError: if no row is usable.
+        OSError: if the disk is full; the earlier index is still there.
+    """
+    pairs = with_frozen_features(model, prepare(rows, model.processors, bad=bad, progress=images), progress=rows_done)
+    vectors = embed(model, "image", pairs.views["image"], progress=rows_done).dense.numpy()
+    names = distinct(pairs.table["id"][:])
+    described = read_description(Path(checkpoint))
+    where = str(Path(checkpoint).resolve())
+    spaces = {"dense": Space(vectors.shape[1], "cosine")}
+    with Index.build(folder, spaces, checkpoint=described["fingerprint"], sources=f"{where}\n{source}") as index:
+        for start in range(0, len(names), ROWS_AT_ONCE):
+            cut = slice(start, min(start + ROWS_AT_ONCE, len(names)))
+            payloads = [payload(pairs.table[row]) for row in range(cut.start, cut.stop)]
+            index.add(names[cut], {"dense": vectors[cut]}, payloads)
+    return len(names)
+
+
+def payload(row: Mapping[str, Any]) -> dict[str, object]:
+    """What is kept of a row beside its vector: its texts, the image's path, and every plain column."""
+    kept: dict[str, object] = {"texts": list(row["text"]), "image": (row["image"] or {}).get("path")}
+    for name, value in row.items():
+        if name in ("image", "text"):
+            continue
+        many = value if isinstance(value, list) else [value]
+        if all(isinstance(one, PLAIN) and one == one for one in many):  # NaN is not equal to itself
+            kept[name] = value
+    return kept
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """The names, each repeated one numbered.
+
+    Example:
+        >>> distinct(["a", "b", "a"])
+        ['a', 'b', 'a#2']
+    """
+    seen: dict[str, int] = {}
+    out = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        out.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
+    return out
+
+
+class Searcher:
+    """An index and the model that made it.
+
+    Example:
+        `Searcher.open("indexes/photos").search("two dogs running on grass", limit=5)`
+    """
+
+    def __init__(self, index: Index, model: Model) -> None:
+        self.index, self.model = index, model
+
+    @classmethod
+    def open(cls, folder: str | Path, *, model: str | Path | None = None) -> Self:
+        """Open an index with its checkpoint.
+
+        Args:
+            folder: of the index.
+            model: the checkpoint, where it is no longer in the place that the index remembers.
+
+        Raises:
+            WrongCheckpoint: if that checkpoint did not make this index.
+            IndexUnreadable: if there is no index, or its checkpoint is not found.
+        """
+        index = Index.open(folder, read_only=True)
+        place = Path(model) if model is not None else Path(index.manifest.sources.split("\n")[0])
+        index.close()
+        if not (place / "model.json").exists():
+            raise IndexUnreadable(
+                f"the checkpoint that made {folder} is not at {place}; say where it is with --model, or index again"
+            )
+        index = Index.open(folder, checkpoint=read_description(place)["fingerprint"], read_only=True)
+        return cls(index, load(place))
+
+    def search(
+        self,
+        text: str | None = None,
+        *,
+        image: Any = None,
+        limit: int = 10,
+        offset: int = 0,
+        where: Mapping[str, object] | None = None,
+    ) -> list[Hit]:
+        """The rows nearest to a text or to an image (a path, bytes, or a PIL image).
+
+        Args:
+            text: words, in any script.
+            image: instead of words.
+            limit: how many, at least 1.
+            offset: how many to leave out first.
+            where: conditions on the payload, see `diptych.search.filters`.
+
+        Raises:
+            ValueError: if neither or both of text and image are given, or the text is blank.
+            diptych.data.images.BadImage: if the image cannot be decoded.
+        """
+        return self.index.search(self.vector(text, image=image).numpy(), limit=limit, offset=offset, where=where)
+
+    def vector(self, text: str | None = None, *, image: Any = None) -> Tensor:
+        """The unit vector `[D]` of a text or of an image."""
+        if (text is None) == (image is None):
+            raise ValueError("give either a text or an image to search for")
+        if text is not None:
+            if not text.strip():
+                raise ValueError("the text to search for is blank")
+            view, _ = tokenize([text], self.model.processors["text"])
+            return embed(self.model, "text", view).dense[0]
+        values = np.empty(1, dtype=object)
+        values[0] = decode_image(image)
+        return embed(self.model, "image", Processed(values, self.model.processors["image"])).dense[0]

@@ -1,0 +1,24 @@
+"""What can be wrong with an index as a whole; faults of single rows are plain `ValueError`s."""
+
+
+class IndexUnreadable(ValueError):
+    """The folder is no index, is damaged, was left half built, or was made by a newer Diptych."""
+
+
+class WrongCheckpoint(ValueError):
+    """The vectors of the index were made by another checkpoint than the one that asks."""
+
+    def __init__(self, folder: object, *, kept: str, given: str) -> None:
+        super().__init__(
+            f"{folder} holds vectors of checkpoint {kept[:12]}, but the query comes from checkpoint {given[:12]}; "
+            f"rebuild it with `diptych index`, or query with the checkpoint that made it"
+        )
+        self.kept, self.given = kept, given
+
+
+class IndexSealed(RuntimeError):
+    """A write to an index that was built whole (and is never written again), or was opened to be read."""
+
+
+class IndexInUse(RuntimeError):
+    """Another process, or another `Index` of this one, holds what only one at a time may hold."""

@@ -1,0 +1,299 @@
+"""An index on disk: named vectors and payloads, searched by nearness and filtered by payload.
+
+There are two ways to make one, and they differ in what they are for:
+
+    Index.build    filled once, then sealed: replaces an earlier one at a stroke, is never
+                   written again, and any number of processes may read it at once
+    Index.create   takes writes at any time, each safe once it returned, from one process
+
+The index gets vectors and never knows the model, only the fingerprint of its checkpoint, so
+that it cannot be asked with vectors from another. Up to 128 MiB of vectors (170,000 rows of
+192) every search is exact; above that a built index has an HNSW graph (Malkov & Yashunin 2016,
+arXiv 1603.09320), and `exact=True` says how much it misses.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from diptych.search.building import absolute, filling
+from diptych.search.errors import IndexSealed, WrongCheckpoint
+from diptych.search.filters import to_filter
+from diptych.search.manifest import FieldType, Manifest, Space
+from diptych.search.opening import open_shard
+from diptych.search.points import Hit, Record, check_ids, check_matrix, check_payloads, check_vectors
+from diptych.search.shard import Shard
+
+
+class Index:
+    """Vectors and payloads in a folder; made by `create`, `build` or `open`, never directly.
+
+    Attributes:
+        folder: where it lies.
+        manifest: what it holds: spaces, checkpoint, sources, count.
+
+    Example:
+        >>> import tempfile
+        >>> folder = Path(tempfile.mkdtemp()) / "index"
+        >>> with Index.build(folder, {"dense": Space(2, "cosine")}, checkpoint="c0ffee") as index:
+        ...     index.add(["cat", "dog"], {"dense": np.eye(2)}, [{"legs": 4}, {"legs": 4}])
+        >>> with Index.open(folder, checkpoint="c0ffee") as index:
+        ...     index.search(np.array([0.0, 5.0]), limit=1, where={"legs": 4})
+        [Hit(id='dog', score=1.0, payload={'legs': 4})]
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest, shard: Shard, *, writable: bool) -> None:
+        self.folder, self.manifest = folder, manifest
+        self._shard: Shard | None = shard
+        self._writable = writable
+
+    @classmethod
+    def create(
+        cls,
+        folder: str | Path,
+        spaces: Mapping[str, Space],
+        *,
+        checkpoint: str,
+        sources: str = "",
+        payload_fields: Mapping[str, FieldType] | None = None,
+        overwrite: bool = False,
+    ) -> "Index":
+        """A new, empty index that takes writes for as long as it lives.
+
+        Args:
+            folder: where; parents are made.
+            spaces: name -> what its vectors are like; at least one.
+            checkpoint: fingerprint of the checkpoint that makes the vectors.
+            sources: where the rows come from, in your words.
+            payload_fields: payload field -> type, of fields often filtered by; they become quick to filter.
+            overwrite: replace an index that is there.
+
+        Raises:
+            FileExistsError: if the folder has anything in it and `overwrite` is false.
+            IndexUnreadable: if it has, and is not an index.
+            IndexInUse: if the index there is being built, or open for writing.
+            ValueError: if a space or field has no name, or there are no spaces, or no checkpoint.
+            OSError: if it cannot be written.
+        """
+        manifest = dataclasses.replace(Manifest.new(spaces, checkpoint, sources, payload_fields), live="live")
+        with filling(absolute(folder), manifest, overwrite=overwrite):
+            pass
+        return cls.open(folder)
+
+    @classmethod
+    @contextmanager
+    def build(
+        cls,
+        folder: str | Path,
+        spaces: Mapping[str, Space],
+        *,
+        checkpoint: str,
+        sources: str = "",
+        payload_fields: Mapping[str, FieldType] | None = None,
+    ) -> Iterator["Index"]:
+        """Fill a new index; it replaces the one in `folder` when the block ends well, and only then.
+
+        If the block raises, is interrupted or killed, or the disk is full, the earlier index
+        stays as it was, and the next build clears what was left. Readers of the earlier one
+        keep it until they open again. Past 128 MiB of vectors the end of the block builds the
+        graph, which blocks (a minute for 200k x 192) and cannot be interrupted.
+
+        Args:
+            folder, spaces, checkpoint, sources, payload_fields: as for `create`.
+
+        Yields:
+            The index to fill, with `add`, `delete` and `extend`; closed when the block ends.
+
+        Raises:
+            IndexUnreadable, IndexInUse, ValueError, OSError: as for `create`.
+        """
+        manifest = Manifest.new(spaces, checkpoint, sources, payload_fields)
+        manifest = dataclasses.replace(manifest, sealed=("sealed-0",))
+        with filling(absolute(folder), manifest, overwrite=True) as (fresh, shard):
+            index = cls(fresh, manifest, shard, writable=True)
+            try:
+                yield index
+            finally:
+                index._shard = None  # its closing is part of what comes after the block
+
+    @classmethod
+    def open(cls, folder: str | Path, *, checkpoint: str | None = None, read_only: bool = False) -> "Index":
+        """Open an index that was created or built before.
+
+        Args:
+            folder: where it lies. The file system must be writable: the engine touches its files even to read.
+            checkpoint: fingerprint of the checkpoint that will make the queries; None to leave it unchecked.
+            read_only: refuse writes. A built index always does.
+
+        Raises:
+            WrongCheckpoint: if the index was made by another checkpoint.
+            IndexUnreadable: if there is no index, it is half built or damaged, or a newer Diptych made it.
+            IndexInUse: if it takes writes and is open elsewhere; if it is being replaced right now.
+            OSError: if the system does not let it be read.
+        """
+        manifest, shard = open_shard(absolute(folder), checkpoint)
+        return cls(absolute(folder), manifest, shard, writable=manifest.live is not None and not read_only)
+
+    def add(
+        self, ids: Sequence[str], vectors: Mapping[str, ArrayLike], payloads: Sequence[Mapping[str, object]]
+    ) -> None:
+        """Add rows; a row whose id is there already is replaced whole, and of equal ids the last stays.
+
+        All rows are checked before any is written. A write that raises half way (no space left,
+        Ctrl-C) may have kept some of the rows; adding them again puts it right.
+
+        Args:
+            ids: N texts, not empty.
+            vectors: space -> `[N, D]`, floats or integers up to 16 bits, for every space of the index.
+            payloads: N dicts of what JSON can hold.
+
+        Raises:
+            ValueError: if ids, vectors or payloads do not fit; it names the row and what is wrong.
+            IndexSealed: if the index was built and is done, or was opened to be read.
+            OSError: if the disk is full.
+        """
+        shard = self._for_writing()
+        ids = check_ids(ids)
+        arrays = check_vectors(ids, vectors, self.manifest.spaces)
+        check_payloads(ids, payloads)
+        shard.upsert(ids, arrays, payloads)
+
+    def extend(self, other: "Index") -> int:
+        """Add all rows of another index of the same spaces and checkpoint, vectors and all; returns how many.
+
+        So a built index grows: build anew, `extend` from the earlier one, and `add` what is new.
+
+        Raises:
+            WrongCheckpoint: if the other's vectors are of another checkpoint.
+            ValueError, IndexSealed, OSError: as for `add`.
+        """
+        if other.manifest.checkpoint != self.manifest.checkpoint:
+            raise WrongCheckpoint(other.folder, kept=other.manifest.checkpoint, given=self.manifest.checkpoint)
+        count = 0
+        for records in other._opened().scroll(where=None, vectors=True):
+            vectors = {name: [record.vectors[name] for record in records] for name in self.manifest.spaces}
+            if records:
+                self.add([record.id for record in records], vectors, [record.payload for record in records])
+            count += len(records)
+        return count
+
+    def delete(self, ids: Sequence[str]) -> int:
+        """Delete rows, and say how many; ids that are not there are passed over.
+
+        Raises:
+            ValueError, IndexSealed, OSError: as for `add`.
+        """
+        return self._for_writing().delete(check_ids(ids))
+
+    def search(
+        self,
+        vector: ArrayLike,
+        *,
+        space: str = "dense",
+        limit: int = 10,
+        offset: int = 0,
+        where: Mapping[str, object] | None = None,
+        exact: bool = False,
+    ) -> list[Hit]:
+        """The nearest rows to one vector, nearest first.
+
+        Args:
+            vector: `[D]`, of any length in a cosine space.
+            space: which of the index's spaces to search.
+            limit: how many hits at most, from 1.
+            offset: how many of the nearest to pass over.
+            where: what the payload must have; the forms are in `diptych.search.filters`.
+            exact: compare with every row even where there is a graph.
+
+        Raises:
+            ValueError: if an argument is not as above; it says which and how.
+        """
+        row = np.asarray(vector)[None]
+        return self.search_batch(row, space=space, limit=limit, offset=offset, where=where, exact=exact)[0]
+
+    def search_batch(
+        self,
+        vectors: ArrayLike,
+        *,
+        space: str = "dense",
+        limit: int = 10,
+        offset: int = 0,
+        where: Mapping[str, object] | None = None,
+        exact: bool = False,
+    ) -> list[list[Hit]]:
+        """The nearest rows to each of `[Q, D]` vectors: as Q calls of `search`, at about half the time.
+
+        Raises:
+            ValueError: as `search`; it names the row.
+        """
+        if limit < 1 or offset < 0:
+            raise ValueError(f"limit is at least 1 and offset at least 0; found limit={limit}, offset={offset}")
+        if space not in self.manifest.spaces:
+            raise ValueError(f"{self.folder} has no space {space!r}; it has {sorted(self.manifest.spaces)}")
+        queries = check_matrix(vectors, self.manifest.spaces[space], rows=None, what="query vectors")
+        chosen = to_filter(where)
+        return self._opened().search(queries, space, limit=limit, offset=offset, where=chosen, exact=exact)
+
+    def get(self, ids: Sequence[str], *, vectors: bool = False) -> list[Record]:
+        """The rows of these ids, in their order; ids that are not there are left out.
+
+        Raises:
+            ValueError: if ids are not texts.
+        """
+        return self._opened().get(check_ids(ids), vectors=vectors)
+
+    def scroll(self, *, where: Mapping[str, object] | None = None, vectors: bool = False) -> Iterator[Record]:
+        """All rows that `where` asks for, in an order that is always the same but means nothing."""
+        for records in self._opened().scroll(where=to_filter(where), vectors=vectors):
+            yield from records
+
+    def flush(self) -> None:
+        """Put all writes on the disk, so that they outlive a loss of power, and the count in the manifest.
+
+        Raises:
+            OSError: if the disk is full.
+        """
+        shard = self._opened()
+        if self._writable:
+            shard.flush()
+            if len(shard) != self.manifest.count:
+                self.manifest = dataclasses.replace(self.manifest, count=len(shard))
+                self.manifest.write(self.folder)
+
+    def close(self) -> None:
+        """Flush and let go of the files; a second time does nothing."""
+        if self._shard is None:
+            return
+        try:
+            self.flush()
+        finally:
+            self._shard.close()
+            self._shard = None
+
+    def __len__(self) -> int:
+        return len(self._opened())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _opened(self) -> Shard:
+        """The shard, if it is open."""
+        if self._shard is None:
+            raise ValueError(f"{self.folder} is closed; open it again with Index.open")
+        return self._shard
+
+    def _for_writing(self) -> Shard:
+        """The shard, if it takes writes."""
+        shard = self._opened()
+        if not self._writable:
+            why = "was opened to be read" if self.manifest.live else "was built whole and sealed"
+            raise IndexSealed(f"{self.folder} {why}: build it anew with Index.build and `extend` it from this one")
+        return shard

@@ -1,0 +1,1 @@
+"""Training: the loop in plain sight, and the one step that it takes."""

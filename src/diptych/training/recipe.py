@@ -1,0 +1,102 @@
+"""What a recipe says: a model, and the phases in which it is trained. Composition, no loops over data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from diptych.core.model import Model
+from diptych.core.objective import Objective
+from diptych.data.transforms import Transform
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast a phase trains; every recipe takes one.
+
+    Attributes:
+        epochs: passes over the training rows; each takes one draw of texts of every row.
+        batch_size: rows (images) of a step, over all processes.
+        texts_per_image: texts drawn of each row in a step.
+        lr: peak learning rate of AdamW.
+        tower_lr: times lr for the towers; lr itself is for projections and parts. Pretrained towers want 0.01 to 0.1.
+        weight_decay: of matrices; biases, norms and scalars have none.
+        beta2: of AdamW.
+        warmup: share of the steps in which lr rises from 0; then it falls to 0 as a cosine.
+        clip: largest norm of the gradient.
+        bucket: batches whose rows are sorted by text length together, so that less padding is computed; 1 sorts none.
+        micro: rows of a view that are encoded at a time, for batches that do not fit memory.
+        rows: anchor rows that the objective runs on at a time, likewise.
+        precision: "auto" is bf16 where the machine multiplies it fast.
+    """
+
+    epochs: int = 10
+    batch_size: int = 256
+    texts_per_image: int = 1
+    lr: float = 1e-3
+    tower_lr: float = 1.0
+    weight_decay: float = 0.1
+    beta2: float = 0.98
+    warmup: float = 0.1
+    clip: float = 1.0
+    bucket: int = 1
+    micro: int | None = None
+    rows: int | None = None
+    precision: Literal["auto", "bf16", "float32"] = "auto"
+
+
+@dataclass(frozen=True)
+class Paper:
+    """Where a method is published.
+
+    Attributes:
+        title, year, arxiv: of the paper; `arxiv` is its number or "" where there is none.
+        system: its number in the catalogue of systems.
+    """
+
+    title: str
+    year: int
+    arxiv: str
+    system: int
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What the paper says gets better, against what, by which metric."""
+
+    better: str
+    than: str
+    metric: str
+
+
+@dataclass
+class Phase:
+    """One stretch of training with one objective.
+
+    Attributes:
+        objective: a sum of objectives.
+        schedule: its length and speed.
+        transforms: run on every batch, in order.
+        trainable: name patterns of the parameters that learn (as in `fnmatch`), of those not frozen already.
+    """
+
+    objective: Objective
+    schedule: Schedule = field(default_factory=Schedule)
+    transforms: Sequence[Transform] = ()
+    trainable: Sequence[str] = ("*",)
+
+
+@dataclass
+class Recipe:
+    """A published system, or one's own.
+
+    Attributes:
+        model: its parts' names are what objectives and scorers ask for.
+        phases: trained one after another.
+        scorer: the part that ranks, in evaluation and search.
+    """
+
+    model: Model
+    phases: Sequence[Phase]
+    scorer: str = "dot"

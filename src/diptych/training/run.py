@@ -1,0 +1,228 @@
+"""A whole training run: table in, folder with checkpoint, log and bad rows out.
+
+RUN/model/           the checkpoint
+RUN/run.json         recipe, its arguments, data, seed, versions, what came of it
+RUN/log.jsonl        one line a step
+RUN/bad_rows.jsonl   rows set aside, if any
+RUN/state/           while it is under way: what is needed to go on
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import resource
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset
+from torch import Tensor
+
+from diptych.core.model import Model
+from diptych.data.bad_rows import BadRows
+from diptych.data.pairs import Pairs, prepare
+from diptych.data.store import hash_of
+from diptych.models.checkpoint import CheckpointError, save
+from diptych.models.embed import with_frozen_features
+from diptych.training.fit import Fitted, Progress, fit
+from diptych.training.recipe import Recipe
+
+
+class RunExists(ValueError):
+    """The run's folder holds another run."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a run gave.
+
+    Attributes:
+        model: trained, in eval mode.
+        fitted: steps, seconds, losses.
+        pairs: the training rows.
+        fingerprint: of the checkpoint.
+        bad: rows set aside.
+    """
+
+    model: Model
+    fitted: Fitted
+    pairs: Pairs
+    fingerprint: str
+    bad: BadRows
+
+
+@dataclass(frozen=True)
+class Listener:
+    """Whom a run tells how far it is; each function may do nothing."""
+
+    images: Callable[[int, int], None] = lambda done, total: None
+    features: Callable[[str, int, int], None] = lambda view, done, total: None
+    steps: Callable[[Progress], None] = lambda progress: None
+
+
+def train(
+    make: Callable[[], Recipe],
+    rows: Dataset,
+    out: Path,
+    *,
+    about: Mapping[str, Any],
+    init: Model | None = None,
+    seed: int = 0,
+    save_minutes: float = 5.0,
+    tensorboard: bool = False,
+    overwrite: bool = False,
+    bad: BadRows | None = None,
+    listener: Listener | None = None,
+) -> Trained:
+    """Train a recipe on the rows of a table.
+
+    A folder that holds the same run, not finished, is gone on with.
+
+    Args:
+        make: builds the recipe; called after the seed is set.
+        rows: training rows, as `open_table` gives them.
+        out: the run's folder.
+        about: recipe, its arguments and data, as JSON-able values: kept in `run.json`.
+        init: weights to start from; its towers, heads and parts must be those of the recipe.
+        seed: of weights, order, augmentation.
+        save_minutes: how often the state is saved.
+        tensorboard: write TensorBoard events too.
+        overwrite: throw away what is in `out`.
+        bad: collects rows set aside; default: one that writes `out/bad_rows.jsonl`.
+        listener: is told how far it is.
+
+    Raises:
+        RunExists: if `out` holds a finished run, or one with other settings, and `overwrite` is false.
+        diptych.training.fit.Interrupted: after Ctrl-C; calling again goes on.
+    """
+    listener = listener or Listener()
+    about = {**about, "seed": seed, "rows": hash_of(rows["id"][:], rows["text"][:])}
+    _claim(out, about, overwrite)
+    bad = bad if bad is not None else BadRows(out / "bad_rows.jsonl")
+    torch.manual_seed(seed)
+    recipe = make()
+    model = recipe.model
+    pairs = ready(model, rows, init=init, bad=bad, listener=listener)
+    fitted = fit(
+        recipe,
+        pairs,
+        out,
+        seed=seed,
+        save_minutes=save_minutes,
+        resume=True,
+        tensorboard=tensorboard,
+        progress=listener.steps,
+    )
+    model.to("cpu")
+    result = {
+        "steps": fitted.steps,
+        "train_seconds": round(fitted.seconds, 2),
+        "pairs_per_second": round(fitted.pairs_per_second, 1),
+        "rows": len(pairs),
+        "texts": pairs.texts,
+        "cut_texts": pairs.cut_texts,
+        "bad_rows": bad.by_reason(),
+        "peak_memory_mb": round(peak_memory_mb()),
+    }
+    note = {**about, "scorer": recipe.scorer, "result": result}
+    name = save(model, out / "model", reference=reference_inputs(rows, model), note=note)
+    write_json(out / "run.json", {**note, "status": "done", "fingerprint": name, "versions": versions()})
+    shutil.rmtree(out / "state", ignore_errors=True)
+    return Trained(model, fitted, pairs, name, bad)
+
+
+def ready(model: Model, rows: Dataset, *, init: Model | None, bad: BadRows, listener: Listener) -> Pairs:
+    """Fit the processors (or take those of `init`, with its weights) and make the rows' views."""
+    if init is not None:
+        model.processors = dict(init.processors)
+        try:
+            model.load_state_dict(init.state_dict())
+        except RuntimeError as error:
+            raise ValueError(f"--init is a model of other parts than the recipe's: {error}") from error
+    for processor in model.processors.values():
+        if processor.column == "text":
+            processor.fit([text for texts in rows["text"] for text in texts])
+    pairs = prepare(rows, model.processors, bad=bad, progress=listener.images)
+    return with_frozen_features(model, pairs, progress=listener.features)
+
+
+def reference_inputs(rows: Dataset, model: Model) -> dict[str, dict[str, Tensor]]:
+    """Two rows' inputs for every tower that reads a column, to check a checkpoint by: noise, and the first texts.
+
+    No picture of the collection goes into a checkpoint, only noise of the right shape.
+    """
+    inputs = {}
+    for view, processor in model.processors.items():
+        shape = getattr(processor, "shape", None)
+        if shape is not None:
+            noise = np.random.default_rng(0).integers(0, 256, (2, *shape), dtype=np.uint8)
+            inputs[view] = {"pixels": torch.from_numpy(noise)}
+        else:
+            inputs[view] = processor(["a reference text", "another one, a little longer"])
+    return inputs
+
+
+def _claim(out: Path, about: Mapping[str, Any], overwrite: bool) -> None:
+    """Make the folder this run's own: fresh, or one where the same run was interrupted."""
+    file = out / "run.json"
+    if overwrite and file.exists():
+        shutil.rmtree(out)
+    if file.exists():
+        kept = json.loads(file.read_text())
+        if kept.get("status") == "done":
+            raise RunExists(f"{out} holds a finished run; choose another --out, or --overwrite it")
+        about = json.loads(json.dumps(about))
+        other = [name for name in about if kept.get(name) != about[name]]
+        if other:
+            what = "; ".join(f"{name}: {kept.get(name)!r} there, {about[name]!r} now" for name in other)
+            raise RunExists(
+                f"{out} holds an unfinished run with other settings ({what}); give the same settings to go on with it, "
+                "choose another --out, or --overwrite it"
+            )
+    elif out.exists() and any(path.name != "bad_rows.jsonl" for path in out.iterdir()):
+        raise RunExists(f"{out} is not empty and holds no run; choose another --out")
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(file, {**about, "status": "running", "versions": versions()})
+
+
+def open_run(folder: str | Path) -> Path:
+    """The checkpoint of a run, given the run's folder or the checkpoint's own.
+
+    Raises:
+        CheckpointError: if there is none; the message says whether the run is unfinished.
+    """
+    folder = Path(folder)
+    if (folder / "model.json").exists():
+        return folder
+    if (folder / "model" / "model.json").exists() or (folder / ".model.old").exists():
+        return folder / "model"
+    if (folder / "run.json").exists():
+        raise CheckpointError(f"the run in {folder} is not finished; give the same `diptych train` again to go on")
+    raise CheckpointError(f"{folder} holds no run; give a folder that `diptych train --out` wrote")
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON so that a crash leaves the old file or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.writing")
+    temporary.write_text(json.dumps(content, indent=1, ensure_ascii=False, default=str))
+    os.replace(temporary, path)
+
+
+def versions() -> dict[str, str]:
+    """Versions of what numbers depend on."""
+    packages = ("diptych", "torch", "timm", "transformers")
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+
+
+def peak_memory_mb() -> float:
+    """The most memory this process ever held, in MiB."""
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most / 1024 if platform.system() != "Darwin" else most / 1024**2

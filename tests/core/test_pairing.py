@@ -1,0 +1,48 @@
+"""Which rows match, who is whose partner, and noise that no split changes."""
+
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from diptych.core import Embedding, Pairing
+from diptych.core.pairing import share_a_key
+
+ROWS = st.lists(st.lists(st.integers(-1, 6), min_size=3, max_size=3), min_size=1, max_size=9)
+
+
+def pairing(**rows: slice) -> Pairing:
+    items = {"image": torch.tensor([3, 5, 9]), "text": torch.tensor([5, 3, 5, 9, 7])}
+    everything = {view: Embedding({"dense": torch.zeros(len(i), 2)}) for view, i in items.items()}
+    keys = {view: i[:, None] for view, i in items.items()}
+    whole = {view: slice(0, len(i)) for view, i in items.items()}
+    return Pairing(everything, {**whole, **rows}, keys, items, {}, seed=4)
+
+
+@given(ROWS, ROWS)
+def test_rows_match_if_they_share_any_key(a, b):
+    got = share_a_key(torch.tensor(a), torch.tensor(b))
+    expected = [[bool({k for k in x if k >= 0} & set(y)) for y in b] for x in a]
+    assert got.tolist() == expected
+
+
+def test_partner_is_the_first_row_of_the_same_item():
+    assert pairing().partner("image", "text").tolist() == [1, 0, 3]
+    assert pairing().partner("text", "image").tolist() == [1, 0, 1, 2, -1]
+    assert pairing(text=slice(3, 5)).partner("text", "image").tolist() == [2, -1]
+
+
+def test_noise_is_of_the_items_alone():
+    whole = pairing().uniform("text", "image")
+    assert whole.shape == (5, 3) and float(whole.min()) > 0 and float(whole.max()) < 1
+    assert torch.equal(pairing(text=slice(2, 4)).uniform("text", "image"), whole[2:4])
+    assert torch.equal(whole[0], whole[2])  # texts 0 and 2 are of one item
+    assert whole.unique().numel() == 12  # four items, three images
+
+
+def test_noise_is_uniform():
+    items = {"text": torch.arange(20_000)}
+    one = Pairing({"text": Embedding({"dense": torch.zeros(20_000, 1)})}, {"text": slice(0, 20_000)}, {}, items, {})
+    noise = one.uniform("text")
+    # The mean of 20,000 uniforms has a standard error of 0.002; five of them.
+    assert abs(float(noise.mean()) - 0.5) < 0.01
+    assert abs(float(noise.var()) - 1 / 12) < 0.005
