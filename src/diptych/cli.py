@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, get_type_hints
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 
@@ -149,7 +149,7 @@ def recipe_parser(name: str) -> tuple[ArgumentParser, Maker]:
     parser.add_argument("--overwrite", action="store_true", help="throw away what is in --out")
     parser.add_argument("--config", action="config", help="YAML file with any of these flags")
     hints = get_type_hints(found.recipe)
-    groups = {name: cls for name, cls in hints.items() if dataclasses.is_dataclass(cls) and name != "return"}
+    groups: dict[str, Any] = {n: cls for n, cls in hints.items() if dataclasses.is_dataclass(cls) and n != "return"}
     for cls in groups.values():
         parser.add_class_arguments(cls, as_group=True)
     own = parser.add_function_arguments(found.recipe, skip=set(groups), as_group=True)
@@ -157,7 +157,7 @@ def recipe_parser(name: str) -> tuple[ArgumentParser, Maker]:
     def make(args: Namespace, dotted: dict[str, str]) -> tuple[Callable[[], Recipe], dict[str, Any]]:
         fields = {name: {f.name: args[f.name] for f in dataclasses.fields(cls)} for name, cls in groups.items()}
         options = {option: args[option] for option in own}
-        given = {name: cast(type, groups[name])(**values) for name, values in fields.items()}
+        given = {name: groups[name](**values) for name, values in fields.items()}
         return (lambda: override(found.recipe(**given, **options), dotted)), describe({**fields, **options})
 
     return parser, make

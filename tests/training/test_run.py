@@ -49,7 +49,7 @@ def unbroken(rows: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_it_learns_shapes_and_colours(rows: Dataset, tmp_path: Path):
-    done = train(lambda: recipe(20), rows, tmp_path / "run", about=ABOUT)
+    done = train(lambda: recipe(50), rows, tmp_path / "run", about=ABOUT)
     found = evaluate(done.model, rows).retrieval["text_to_image"]
     # 72 pictures of 18 kinds, and captions that name the kind: knowing the kinds gives recall@5 of about 1.
     assert found.recall[5] > 0.8 > 2 * found.chance[5]

@@ -91,3 +91,8 @@ class Model(nn.Module):
         if tokens is not None and mask is None:
             mask = tokens.new_ones(tokens.shape[:2]).bool()
         return Embedding(spaces, tokens, mask if tokens is not None else None, features.grid)
+
+
+def is_frozen(tower: nn.Module) -> bool:
+    """Whether nothing in the tower is trained."""
+    return not any(parameter.requires_grad for parameter in tower.parameters())

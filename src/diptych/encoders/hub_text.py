@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer
 
 from diptych.core.embedding import Features, Tokens
 from diptych.core.encoder import Encoder
@@ -28,12 +27,18 @@ class HubText(Encoder):
     """
 
     def __init__(self, config: Mapping[str, Any], *, pooling: Literal["mean", "first"] = "mean") -> None:
+        from transformers import AutoConfig, AutoModel  # takes seconds, and most models have no need of it
+
         super().__init__()
         self.config, self.pooling = dict(config), pooling
         built = AutoConfig.for_model(**{k: v for k, v in self.config.items() if k != "transformers_version"})
         self.backbone: nn.Module = AutoModel.from_config(built)
         self.width = int(built.hidden_size)
-        self.blocks = nn.ModuleList([self.backbone])
+
+    @property
+    def blocks(self) -> nn.ModuleList:  # type: ignore[override]
+        """The whole backbone, as one block; not registered twice."""
+        return nn.ModuleList([self.backbone])
 
     @classmethod
     def open(cls, name: str | Path, *, max_length: int | None = None) -> tuple[Self, TextProcessor]:
@@ -44,6 +49,8 @@ class HubText(Encoder):
         Raises:
             ValueError: if there is no such folder or hub model, or it has no fast tokenizer.
         """
+        from transformers import AutoModel, AutoTokenizer
+
         try:
             model = AutoModel.from_pretrained(name, use_safetensors=True)
             tokenizer = AutoTokenizer.from_pretrained(name)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
-import timm
+import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -34,6 +34,8 @@ class TimmImage(Encoder):
         mean: tuple[float, ...] | None = None,
         std: tuple[float, ...] | None = None,
     ) -> None:
+        import timm  # takes seconds, and most models have no need of it
+
         super().__init__()
         self.name, self.options = name, dict(options or {})
         try:
@@ -41,16 +43,21 @@ class TimmImage(Encoder):
         except RuntimeError as error:
             near = ", ".join(timm.list_models(f"*{name.split('_')[0]}*")[:8]) or "see timm.list_models()"
             raise ValueError(f"timm has no model {name!r}; near it: {near}") from error
+        self.backbone.to(memory_format=torch.channels_last)
         config: Mapping[str, Any] = self.backbone.pretrained_cfg  # type: ignore[assignment]
         self.mean = tuple(mean or config.get("mean") or (0.5, 0.5, 0.5))
         self.std = tuple(std or config.get("std") or (0.5, 0.5, 0.5))
         self.normalise = PixelNorm(self.mean, self.std)
         self.width = int(getattr(self.backbone, "head_hidden_size", None) or self.backbone.num_features)  # type: ignore[arg-type]
-        self.blocks = nn.ModuleList([self.backbone])
+
+    @property
+    def blocks(self) -> nn.ModuleList:  # type: ignore[override]
+        """The whole backbone, as one block; not registered twice."""
+        return nn.ModuleList([self.backbone])
 
     def embed(self, inputs: Mapping[str, Tensor]) -> Tokens:
         """`pixels` `[N, C, H, W]` uint8, normalised; what the backbone itself embeds."""
-        return Tokens(self.normalise(inputs["pixels"]))
+        return Tokens(self.normalise(inputs["pixels"]).contiguous(memory_format=torch.channels_last))
 
     def contextualise(self, tokens: Tokens) -> Tokens:
         return Tokens(self.backbone.forward_features(tokens.x))  # type: ignore[operator]

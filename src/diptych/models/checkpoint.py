@@ -43,6 +43,9 @@ def describe_model(model: Model) -> dict[str, Any]:
         },
         "parts": {name: describe(part) for name, part in model.parts.items()},
         "processors": {name: describe(processor) for name, processor in model.processors.items()},
+        "frozen": [
+            name for name, tower in model.towers.items() if not any(p.requires_grad for p in tower.parameters())
+        ],
         "routes": {view: {"tower": r.tower, "after": list(r.after)} for view, r in model.routes.items()},
     }
 
@@ -107,6 +110,8 @@ def load(folder: str | Path, *, check: bool = True) -> Model:
         model.load_state_dict(weights)
     except RuntimeError as error:
         raise CheckpointError(f"{folder / 'model.safetensors'} does not fit its description: {error}") from error
+    for name in parts["frozen"]:
+        model.towers[name].requires_grad_(False)
     model.eval()
     if check:
         _check_reference(model, folder)

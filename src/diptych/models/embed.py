@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from diptych.core.configuration import describe
 from diptych.core.embedding import Embedding
-from diptych.core.model import Model
+from diptych.core.model import Model, is_frozen
 from diptych.data.pairs import Pairs
 from diptych.data.store import Chunk, hash_of, stored
 from diptych.data.views import Arrays, View
@@ -67,11 +67,6 @@ def with_frozen_features(
         if name in views and is_frozen(tower) and "tokens" not in model.heads[name]:  # type: ignore[operator]
             views[name] = stored_features(model, name, views[name], autocast=autocast, progress=progress)
     return replace(pairs, views=views)
-
-
-def is_frozen(tower: nn.Module) -> bool:
-    """Whether nothing in the tower is trained."""
-    return not any(parameter.requires_grad for parameter in tower.parameters())
 
 
 def stored_features(

@@ -7,6 +7,7 @@ any other: vectors of two models do not compare.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any, Self
 
@@ -70,7 +71,10 @@ def index_table(
     with Index.build(folder, spaces, checkpoint=described["fingerprint"], sources=f"{where}\n{source}") as index:
         for start in range(0, len(names), ROWS_AT_ONCE):
             cut = slice(start, min(start + ROWS_AT_ONCE, len(names)))
-            payloads = [payload(pairs.table[row]) for row in range(cut.start, cut.stop)]
+            columns = pairs.table[cut]
+            payloads = [
+                payload(dict(zip(columns, values, strict=True))) for values in zip(*columns.values(), strict=True)
+            ]
             index.add(names[cut], {"dense": vectors[cut]}, payloads)
     return len(names)
 
@@ -94,11 +98,13 @@ def distinct(names: Sequence[str]) -> list[str]:
         >>> distinct(["a", "b", "a"])
         ['a', 'b', 'a#2']
     """
-    seen: dict[str, int] = {}
+    taken, used = set(names), set()
     out = []
     for name in names:
-        seen[name] = seen.get(name, 0) + 1
-        out.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
+        own = name if name not in used else next(f"{name}#{i}" for i in count(2) if f"{name}#{i}" not in taken)
+        used.add(name)
+        taken.add(own)
+        out.append(own)
     return out
 
 

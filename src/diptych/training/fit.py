@@ -16,7 +16,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
 from functools import partial
@@ -29,7 +29,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from diptych.core.batch import Batch
-from diptych.core.model import Model
+from diptych.core.model import Model, is_frozen
 from diptych.data.pairs import Pairs
 from diptych.data.views import Processed
 from diptych.training.interrupt import Interrupted, stop_requested
@@ -171,7 +171,8 @@ def _plan(number: int, phase: Phase, model: Model, pairs: Pairs, seed: int) -> P
 def _run(plan: Plan, run: Run, position: Position) -> Position:
     """Train one phase from `position` to its end."""
     schedule = plan.phase.schedule
-    accelerator = Accelerator(mixed_precision="bf16" if use_bf16(schedule.precision) else "no")
+    accelerator = Accelerator()
+    autocast = autocast_for(accelerator.device, schedule.precision)
     run.model.to(accelerator.device)
     plan.phase.objective.to(accelerator.device)
     _train_mode(run.model, plan.phase)
@@ -179,7 +180,7 @@ def _run(plan: Plan, run: Run, position: Position) -> Position:
     with stop_requested() as stop:
         for epoch, number, rows, batch in _batches(plan, position, accelerator):
             done = epoch * plan.steps_per_epoch + number
-            means = _update(plan, run, batch, position.step, done, lambda: accelerator.autocast())
+            means = _update(plan, run, batch, position.step, done, autocast)
             now = time.perf_counter()
             position = position.after(epoch, number, pairs=rows, seconds=now - clock)
             speed = rows / (now - clock)
@@ -193,6 +194,7 @@ def _run(plan: Plan, run: Run, position: Position) -> Position:
                     f"stopped after step {position.step} of {run.steps}; the state is in {run.out / 'state'}"
                 )
             clock = time.perf_counter()
+    save_state(run.out / "state", run.model, run.optimizer, position)
     return position
 
 
@@ -286,21 +288,28 @@ def warmup_cosine(done: int, steps: int, warmup: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (done - up) / max(1, steps - up)))
 
 
-def use_bf16(precision: str) -> bool:
-    """Whether to run the towers in bf16: as asked, or, for "auto", where the machine multiplies it fast."""
-    if precision != "auto":
-        return precision == "bf16"
-    if torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
-    return bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)())
+def autocast_for(device: torch.device, precision: str) -> Callable[[], AbstractContextManager]:
+    """A context for the towers' forward: bf16 as asked, or, for "auto", where the device multiplies it fast."""
+    wanted = precision == "bf16"
+    if precision == "auto":
+        has_tiles = bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)())
+        wanted = torch.cuda.is_bf16_supported() if device.type == "cuda" else has_tiles
+    return partial(torch.autocast, device.type, torch.bfloat16) if wanted else nullcontext
 
 
 def _train_mode(model: Model, phase: Phase) -> None:
-    """Training mode for what is trained; frozen towers stay in eval mode, with fixed statistics."""
+    """Training mode for what is trained; frozen towers stay in eval mode.
+
+    Batch norms keep their statistics fixed (their scale and bias are trained): statistics of a batch would make
+    an objective's rows depend on how the batch is cut.
+    """
     model.train()
     for tower in model.towers.values():
-        if not any(parameter.requires_grad for parameter in tower.parameters()):
+        if is_frozen(tower):
             tower.eval()
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
     phase.objective.train()
 
 

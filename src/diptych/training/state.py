@@ -47,7 +47,9 @@ class State:
         for i, parameter in enumerate(parameters):
             found = {name.split(".", 1)[1]: t for name, t in self.moments.items() if name.split(".", 1)[0] == str(i)}
             optimizer.state[parameter] = {
-                name: tensor if name == "step" else tensor.to(parameter.device) for name, tensor in found.items()
+                # In the parameter's own memory order: a fused optimizer walks both side by side.
+                name: tensor if name == "step" else torch.empty_like(parameter).copy_(tensor)
+                for name, tensor in found.items()
             }
 
 

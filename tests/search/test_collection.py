@@ -1,0 +1,54 @@
+"""What is kept of a row in an index, and how a searcher finds its model again."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from pathlib import Path
+
+import pytest
+
+from diptych.data.sources import open_table
+from diptych.models import Towers, dual_encoder, load, save
+from diptych.scoring import Dot
+from diptych.search.collection import Searcher, distinct, index_table, payload
+from diptych.search.errors import IndexUnreadable, WrongCheckpoint
+from diptych.training.run import reference_inputs
+
+
+def checkpoint(folder: Path, rows, *, width: int) -> Path:
+    model = dual_encoder(Towers(image_size=16, width=width, vocabulary=300, max_length=9), parts={"dot": Dot()})
+    model.processors["text"].fit(["a red circle"])
+    save(model, folder, reference=reference_inputs(rows, model))
+    return folder
+
+
+def test_payload_keeps_what_json_can_hold():
+    row = {
+        "image": {"path": "a.png", "bytes": None},
+        "text": ["x"],
+        "id": "1",
+        "year": 3,
+        "nan": math.nan,
+        "none": None,
+    }
+    kept = payload({**row, "tags": ["a", "b"], "box": {"x": 1}, "mixed": [1, None]})
+    assert kept == {"texts": ["x"], "image": "a.png", "id": "1", "year": 3, "tags": ["a", "b"]}
+
+
+def test_names_that_repeat_are_numbered_without_clashes():
+    assert distinct(["a", "a", "a#2", "b", "a"]) == ["a", "a#3", "a#2", "b", "a#4"]
+
+
+def test_a_searcher_follows_a_moved_model_only_if_it_is_the_same(shapes: Path, tmp_path: Path):
+    rows = open_table(shapes)
+    place = checkpoint(tmp_path / "model", rows, width=8)
+    assert index_table(load(place), rows, tmp_path / "index", checkpoint=place) == 72
+    assert len(Searcher.open(tmp_path / "index").search("a red circle", limit=5)) == 5
+    shutil.move(place, tmp_path / "moved")
+    with pytest.raises(IndexUnreadable, match="say where it is with --model"):
+        Searcher.open(tmp_path / "index")
+    assert Searcher.open(tmp_path / "index", model=tmp_path / "moved").search(image=shapes / "000.png")[0].id == "000"
+    other = checkpoint(tmp_path / "other", rows, width=12)
+    with pytest.raises(WrongCheckpoint):
+        Searcher.open(tmp_path / "index", model=other)
