@@ -16,11 +16,11 @@ from diptych.data.tables import symbols
 def test_galleries_have_one_picture_a_symbol_and_share_none_with_training():
     table = symbols.load()
     parts = quickstart.galleries(table)
-    trained = set(select_split(table, "train")["id"])
+    trained = set(select_split(table, "train")["id"][:])
     unseen, seen, fonts = (part["id"][:] for part in (parts.unseen, parts.seen, parts.fonts))
     assert len(set(unseen)) == len(unseen) == len(set(seen)) == len(seen)
     assert not trained & set(unseen) and set(seen) <= trained and set(fonts) <= trained
-    assert not set(select_split(table, "train")["font"]) & set(parts.fonts["font"])
+    assert not set(select_split(table, "train")["font"][:]) & set(parts.fonts["font"][:])
 
 
 def test_it_runs_and_writes_what_it_promises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):

@@ -78,7 +78,7 @@ def test_rows(table: Dataset, split: str | None) -> tuple[Dataset, str]:
     from diptych.data.sources import holdout, select_split
 
     if split is None:
-        own = set(table["split"]) if "split" in table.column_names else {"test"}
+        own = set(table["split"][:]) if "split" in table.column_names else {"test"}
         split = next((name for name in ("test", "val", "validation", "dev") if name in own), "all")
     return select_split(table if split == "all" else holdout(table), split), split
 

@@ -96,7 +96,7 @@ def run(folder: Path, *, numbers: Path | None = None, seed: int = 0) -> dict[str
 def one_each(table: Dataset) -> Dataset:
     """The first picture of every symbol: in DejaVu Sans, where it has it."""
     seen: set[str] = set()
-    return table.select([i for i, own in enumerate(table["id"]) if not (own in seen or seen.add(own))])
+    return table.select([i for i, own in enumerate(table["id"][:]) if not (own in seen or seen.add(own))])
 
 
 def galleries(table: Dataset) -> Galleries:

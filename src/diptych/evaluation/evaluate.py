@@ -90,7 +90,7 @@ def evaluate(
     retrieval = both_ways(image, text, *keys, part, ks=ks)
     classification = None
     if label is not None:
-        names, numbers = np.unique([str(value) for value in pairs.table[label]], return_inverse=True)
+        names, numbers = np.unique([str(value) for value in pairs.table[label][:]], return_inverse=True)
         classes = class_embeddings(lambda texts: embed_texts(model, texts), [str(n) for n in names], templates)
         classification = classify(image.dense, classes, torch.from_numpy(numbers))
     return Evaluated(pairs, image, text, retrieval, classification)

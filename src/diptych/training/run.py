@@ -148,7 +148,7 @@ def ready(model: Model, rows: Dataset, *, init: Model | None, bad: BadRows, list
             raise ValueError(f"--init is a model of other parts than the recipe's: {error}") from error
     for processor in model.processors.values():
         if processor.column == "text":
-            processor.fit([text for texts in rows["text"] for text in texts])
+            processor.fit([text for texts in rows["text"][:] for text in texts])
     pairs = prepare(rows, model.processors, bad=bad, progress=listener.images)
     return with_frozen_features(model, pairs, progress=listener.features)
 
