@@ -13,11 +13,13 @@ import pytest
 from numpy.typing import NDArray
 from search_rows import CHECKPOINT, SPACES, Rows, names
 
-from diptych.search import Index, IndexInUse, IndexUnreadable, building
+from diptych.data import replacing
+from diptych.search import Index, IndexInUse, IndexUnreadable
 
 HEADER = """
 import sys
 import numpy as np
+from diptych.data import replacing
 from diptych.search import Index, Space
 
 folder, spaces = sys.argv[1], {"dense": Space(16, "cosine")}
@@ -108,12 +110,12 @@ def test_two_builds_at_once_are_told_and_readers_stay(built: Path, rows: Rows) -
 def test_killed_between_the_renames_the_earlier_index_goes_back(built: Path, rows: Rows, then: str) -> None:
     code = """
     from pathlib import Path
-    from diptych.search import building
-    swap = building._swap
+    from diptych.data import replacing
+    swap = replacing._swap
     def halfway(fresh, folder):
-        folder.replace(building._earlier(folder))
+        folder.replace(replacing._earlier(folder))
         tell("ready")
-    building._swap = halfway
+    replacing._swap = halfway
     with Index.build(folder, spaces, checkpoint="new"):
         pass
     """
@@ -129,7 +131,7 @@ def test_a_rename_that_fails_leaves_the_earlier_index(built: Path, rows: Rows, m
     rename = Path.replace
 
     def fails_into_place(self: Path, target: Path) -> Path:
-        if self == building.half_built(built):
+        if self == replacing.half_built(built):
             raise OSError(errno.EIO, "Input/output error")
         return rename(self, target)
 

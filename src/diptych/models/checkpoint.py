@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,7 @@ from torch import Tensor
 
 from diptych.core.configuration import ConfigurationError, build, describe
 from diptych.core.model import Model, Route
+from diptych.data.replacing import absolute, recover, replacement
 
 FORMAT = 1
 
@@ -71,17 +70,13 @@ def save(model: Model, folder: str | Path, *, reference: Mapping[str, Mapping[st
     Returns:
         The fingerprint.
     """
-    folder = Path(folder)
     name = fingerprint(model)
-    written = folder.with_name(f".{folder.name}.writing")
-    shutil.rmtree(written, ignore_errors=True)
-    written.mkdir(parents=True)
     tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in model.state_dict().items()}
-    save_file(tensors, written / "model.safetensors")
-    save_file(_reference(model, reference), written / "reference.safetensors")
     content = {"format": FORMAT, "fingerprint": name, "model": describe_model(model), "note": note}
-    (written / "model.json").write_text(json.dumps(content, indent=1, ensure_ascii=False))
-    swap_in(written, folder)
+    with replacement(absolute(folder)) as written:
+        save_file(tensors, written / "model.safetensors")
+        save_file(_reference(model, reference), written / "reference.safetensors")
+        (written / "model.json").write_text(json.dumps(content, indent=1, ensure_ascii=False))
     return name
 
 
@@ -95,7 +90,8 @@ def load(folder: str | Path, *, check: bool = True) -> Model:
     Raises:
         CheckpointError: if the folder is no checkpoint, a file is damaged, or the reference vectors differ.
     """
-    folder = recover(Path(folder))
+    folder = absolute(folder)
+    recover(folder)
     content = read_description(folder)
     parts = content["model"]
     try:
@@ -168,25 +164,3 @@ def _check_reference(model: Model, folder: Path) -> None:
                     f"{folder} gives other vectors than when it was saved (view {view!r}, space {space!r}, off by "
                     f"{worst:.2g}): its weights were altered, or a library it uses has changed"
                 )
-
-
-def swap_in(written: Path, folder: Path) -> None:
-    """Put a folder that is whole in the place of an earlier one; a crash in between is mended by `recover`."""
-    for file in written.rglob("*"):
-        if file.is_file():
-            with file.open("rb") as handle:
-                os.fsync(handle.fileno())
-    old = folder.with_name(f".{folder.name}.old")
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        os.rename(folder, old)
-    os.rename(written, folder)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def recover(folder: Path) -> Path:
-    """Put back the earlier folder if a crash fell between the two renames of `swap_in`."""
-    old = folder.with_name(f".{folder.name}.old")
-    if old.exists() and not folder.exists():
-        os.rename(old, folder)
-    return folder

@@ -1,5 +1,9 @@
 """What can be wrong with an index as a whole; faults of single rows are plain `ValueError`s."""
 
+from diptych.data.replacing import FolderInUse as IndexInUse
+
+__all__ = ["IndexInUse", "IndexSealed", "IndexUnreadable", "WrongCheckpoint"]
+
 
 class IndexUnreadable(ValueError):
     """The folder is no index, is damaged, was left half built, or was made by a newer Diptych."""
@@ -18,7 +22,3 @@ class WrongCheckpoint(ValueError):
 
 class IndexSealed(RuntimeError):
     """A write to an index that was built whole (and is never written again), or was opened to be read."""
-
-
-class IndexInUse(RuntimeError):
-    """Another process, or another `Index` of this one, holds what only one at a time may hold."""

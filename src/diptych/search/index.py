@@ -21,7 +21,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from diptych.search.building import absolute, filling
+from diptych.data.replacing import absolute
+from diptych.search.building import filling
 from diptych.search.errors import IndexSealed, WrongCheckpoint
 from diptych.search.filters import to_filter
 from diptych.search.manifest import FieldType, Manifest, Space

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from diptych.data.replacing import sync_folder
 from diptych.search.errors import IndexUnreadable
 
 FORMAT = 1
@@ -157,14 +158,3 @@ def _parse(found: dict[str, Any]) -> Manifest:
         raise ValueError(f"expected one shard, found {shards!r}")
     spaces = {name: Space(**space) for name, space in found["spaces"].items()}
     return Manifest(**{**found, "spaces": spaces, "sealed": tuple(found["sealed"])})
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the renames done inside `folder` survive a loss of power, where the system can."""
-    if os.name == "nt":  # Windows cannot open a folder as a file.
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from diptych.search.building import half_built, recover, shard_folder
+from diptych.data.replacing import half_built, recover
+from diptych.search.building import shard_folder
 from diptych.search.errors import IndexUnreadable, WrongCheckpoint
 from diptych.search.manifest import Manifest
 from diptych.search.shard import Shard

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -12,7 +11,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from diptych.models.checkpoint import CheckpointError, recover, swap_in
+from diptych.data.replacing import absolute, recover, replacement
+from diptych.models.checkpoint import CheckpointError
 
 
 @dataclass(frozen=True)
@@ -59,16 +59,13 @@ def save_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer,
     Raises:
         OSError: if it cannot be written (no space left); the earlier state is still there.
     """
-    written = folder.with_name(f".{folder.name}.writing")
-    shutil.rmtree(written, ignore_errors=True)
-    written.mkdir(parents=True)
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for i, parameter in enumerate(parameters):
         tensors |= {f"moments.{i}.{name}": value for name, value in optimizer.state[parameter].items()}
-    save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, written / "tensors.safetensors")
-    (written / "position.json").write_text(json.dumps(asdict(position)))
-    swap_in(written, folder)
+    with replacement(absolute(folder)) as written:
+        save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, written / "tensors.safetensors")
+        (written / "position.json").write_text(json.dumps(asdict(position)))
 
 
 def load_state(folder: Path) -> State | None:
@@ -77,7 +74,7 @@ def load_state(folder: Path) -> State | None:
     Raises:
         CheckpointError: if it is damaged.
     """
-    recover(folder)
+    recover(absolute(folder))
     if not (folder / "position.json").exists():
         return None
     try:

@@ -5,7 +5,7 @@ from itertools import groupby
 
 import datasets
 
-_MOST_SLICES = 1000
+_MOST_SLICES = 64  # every slice makes later reads slower
 
 
 def keep_rows(table: datasets.Dataset, rows: Sequence[int]) -> datasets.Dataset:
