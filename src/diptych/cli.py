@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, get_type_hints
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 
-from diptych import __version__
+from diptych import STARTED, __version__
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -73,7 +73,7 @@ def table_of(args: Namespace, bad: BadRows) -> Dataset:
     return open_table(args.data, bad=bad, **columns)
 
 
-def test_rows(table: Dataset, split: str | None) -> tuple[Dataset, str]:
+def held_out_rows(table: Dataset, split: str | None) -> tuple[Dataset, str]:
     """The rows to measure on, and the name of their split."""
     from diptych.data.sources import holdout, select_split
 
@@ -211,7 +211,7 @@ def evaluate(argv: Sequence[str]) -> None:
     model_folder = open_run(args.run)
     description = read_description(model_folder)
     bad = BadRows()
-    rows, split = test_rows(table_of(args, bad), args.split)
+    rows, split = held_out_rows(table_of(args, bad), args.split)
     with bars() as shown:
         done = measure(
             load(model_folder),
@@ -334,7 +334,7 @@ def quickstart(argv: Sequence[str]) -> None:
     parser.add_argument("--json", type=Path | None, default=None, help="write the numbers here")
     parser.add_argument("--seed", type=int, default=0, help="of weights and order")
     args = parse(parser, argv)
-    run(args.out, numbers=args.json, seed=args.seed)
+    run(args.out, numbers=args.json, seed=args.seed, began=STARTED)
 
 
 def keep_bad_rows(bad: BadRows, folder: Path) -> None:

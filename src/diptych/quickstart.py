@@ -57,13 +57,14 @@ class Galleries:
     fonts: Dataset
 
 
-def run(folder: Path, *, numbers: Path | None = None, seed: int = 0) -> dict[str, Any]:
+def run(folder: Path, *, numbers: Path | None = None, seed: int = 0, began: float | None = None) -> dict[str, Any]:
     """Run the quickstart.
 
     Args:
         folder: of the run; the index goes into `folder/index`, the page is `folder/report.html`.
         numbers: where to write the numbers as JSON, besides `folder/quickstart.json`.
         seed: of weights, order and augmentation.
+        began: `time.perf_counter()` at the start of the command, where that was before this call.
 
     Returns:
         The numbers: seconds, recall by direction and gallery, peak memory in MiB.
@@ -71,7 +72,7 @@ def run(folder: Path, *, numbers: Path | None = None, seed: int = 0) -> dict[str
     Raises:
         diptych.training.interrupt.Interrupted: after Ctrl-C; running again goes on.
     """
-    began = time.perf_counter()
+    began = time.perf_counter() if began is None else began
     with bars() as shown:
         table = symbols.load(progress=lambda done, total: shown.show("rendering", done, total))
         trained = _train(select_split(table, "train"), folder, seed, shown)

@@ -102,7 +102,7 @@ def fit(
         for plan in plans[position.phase :]:
             optimizer = optimizer_for(recipe.model, plan.phase)
             if saved is not None:
-                saved.restore(optimizer)
+                saved.restore(plan.phase.objective, optimizer)
                 saved = None
             run = Run(recipe.model, optimizer, out, steps, journal, save_minutes, progress)
             position = replace(_run(plan, run, position), phase=plan.number + 1, epoch=0, batch=0)
@@ -187,14 +187,14 @@ def _run(plan: Plan, run: Run, position: Position) -> Position:
             run.journal.write(position, {**means, "pairs_per_second": speed})
             run.progress(Progress(position.step, run.steps, means["loss"], speed))
             if stop() or time.monotonic() - saved_at > 60 * run.save_minutes:
-                save_state(run.out / "state", run.model, run.optimizer, position)
+                save_state(run.out / "state", run.model, plan.phase.objective, run.optimizer, position)
                 saved_at = time.monotonic()
             if stop():
                 raise Interrupted(
                     f"stopped after step {position.step} of {run.steps}; the state is in {run.out / 'state'}"
                 )
             clock = time.perf_counter()
-    save_state(run.out / "state", run.model, run.optimizer, position)
+    save_state(run.out / "state", run.model, plan.phase.objective, run.optimizer, position)
     return position
 
 

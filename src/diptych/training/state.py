@@ -37,10 +37,12 @@ class State:
 
     position: Position
     model: dict[str, Tensor]
+    objective: dict[str, Tensor]
     moments: dict[str, Tensor]
 
-    def restore(self, optimizer: torch.optim.Optimizer) -> None:
-        """Give the optimizer its moments back."""
+    def restore(self, objective: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        """Give the phase's objective its own parameters back, and the optimizer its moments."""
+        objective.load_state_dict(self.objective)
         if not self.moments:
             return
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -53,13 +55,16 @@ class State:
             }
 
 
-def save_state(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, position: Position) -> None:
+def save_state(
+    folder: Path, model: nn.Module, objective: nn.Module, optimizer: torch.optim.Optimizer, position: Position
+) -> None:
     """Write the state; the earlier one survives until this one is whole.
 
     Raises:
         OSError: if it cannot be written (no space left); the earlier state is still there.
     """
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    tensors |= {f"objective.{name}": tensor for name, tensor in objective.state_dict().items()}
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     for i, parameter in enumerate(parameters):
         tensors |= {f"moments.{i}.{name}": value for name, value in optimizer.state[parameter].items()}
@@ -82,6 +87,8 @@ def load_state(folder: Path) -> State | None:
         tensors = load_file(folder / "tensors.safetensors")
     except (ValueError, TypeError, OSError, SafetensorError) as error:
         raise CheckpointError(f"{folder} is damaged ({error}); delete it to train from the start") from error
-    model = {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
-    moments = {name.removeprefix("moments."): t for name, t in tensors.items() if name.startswith("moments.")}
-    return State(position, model, moments)
+    kinds: dict[str, dict[str, Tensor]] = {"model": {}, "objective": {}, "moments": {}}
+    for name, tensor in tensors.items():
+        kind, _, own = name.partition(".")
+        kinds[kind][own] = tensor
+    return State(position, **kinds)
