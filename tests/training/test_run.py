@@ -150,3 +150,17 @@ def test_log_and_note_say_what_was_done(unbroken: Path, rows: Dataset):
     assert [line["step"] for line in log] == list(range(1, 10))
     assert {"loss", "lr", "gradient_norm", "pairs_per_second", "epoch"} <= set(log[0])
     assert run["status"] == "done" and run["result"]["rows"] == len(rows) and run["recipe"] == "clip"
+
+
+def test_tensorboard_has_the_same_losses(rows: Dataset, tmp_path: Path, unbroken: Path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    train(recipe, rows, tmp_path / "run", about=ABOUT, tensorboard=True)
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    events.Reload()
+    assert [event.value for event in events.Scalars("loss")] == pytest.approx(losses(unbroken), rel=1e-6)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(rows: Dataset, tmp_path: Path):
+    with pytest.raises(FloatingPointError, match=r"at step \d+: lower --lr"):
+        train(lambda: recipe(lr=1e30, clip=1e30), rows, tmp_path / "run", about=ABOUT)
