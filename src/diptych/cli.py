@@ -98,8 +98,8 @@ def train(argv: Sequence[str]) -> None:
     args = parser.parse_args(plain)
     recipe, arguments = make(args, dotted)
     bad = BadRows()
-    table = holdout(table_of(args, bad))
-    rows = select_split(table, args.split)
+    table = table_of(args, bad)
+    rows = select_split(table if args.split == "all" else holdout(table), args.split)
     about = {"recipe": recipe_name, "arguments": arguments, "overrides": dotted, "data": args.data, "split": args.split}
     init = load(open_run(args.init)) if args.init else None
     with bars() as shown:
