@@ -65,7 +65,7 @@ def test_search_takes_any_words(indexed: Path, words: str, capsys: pytest.Captur
 
 
 def test_search_filters(indexed: Path, capsys: pytest.CaptureFixture[str]):
-    assert run("search", indexed, "circle", "--where", "[shape=square, number>=40]", "--json") == 0
+    assert run("search", indexed, "circle", "--where", "shape=square", "--where", "number>=40", "--json") == 0
     hits = json.loads(capsys.readouterr().out)
     assert hits and all(h["payload"]["shape"] == "square" and h["payload"]["number"] >= 40 for h in hits)
 
@@ -147,7 +147,7 @@ def test_a_recipe_dropped_into_a_package_path_works(shapes: Path, tmp_path: Path
         (["search", "INDEX"], "either a text or an image"),
         (["search", "INDEX", "--image", "nowhere.jpg"], "nowhere.jpg"),
         (["search", "INDEX", "x", "--limit", "0"], "--limit is 0"),
-        (["search", "INDEX", "x", "--where", "[shape]"], "shape"),
+        (["search", "INDEX", "x", "--where", "shape"], "shape"),
     ],
 )
 def test_what_is_wrong_is_said(words, message, shapes: Path, indexed: Path, tmp_path: Path, capsys):
@@ -157,6 +157,22 @@ def test_what_is_wrong_is_said(words, message, shapes: Path, indexed: Path, tmp_
     assert run(*(str(places.get(word, word)) for word in words)) == 2
     error = capsys.readouterr().err
     assert message in error and "Traceback" not in error
+
+
+def test_a_table_without_a_test_split_is_not_measured_unasked(shapes: Path, trained: Path, tmp_path: Path, capsys):
+    lines = [json.loads(line) for line in (shapes / "metadata.jsonl").read_text().splitlines()]
+    splits = ["train", "eval-b"]
+    for i, line in enumerate(lines):
+        shape = line["shape"] if i % 3 else None
+        line |= {"split": splits[i % 2], "file_name": str(shapes / line["file_name"]), "shape": shape}
+    (tmp_path / "table.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    assert run("evaluate", trained, tmp_path / "table.jsonl") == 2
+    assert "say by --split" in capsys.readouterr().err
+    words = ["--split", "eval-b", "--classify", "shape", "--json", tmp_path / "numbers.json"]
+    assert run("evaluate", trained, tmp_path / "table.jsonl", *words) == 0
+    numbers = json.loads((tmp_path / "numbers.json").read_text())
+    # 36 rows, 24 of them with a label, of which there are three kinds: None is not a fourth.
+    assert numbers["gallery"] == 36 and numbers["zero_shot_top5"] == 1.0
 
 
 def test_non_utf8_metadata_names_the_file(shapes: Path, tmp_path: Path, capsys):

@@ -11,6 +11,7 @@ import pytest
 from diptych import quickstart
 from diptych.data.sources import select_split
 from diptych.data.tables import symbols
+from diptych.training.run import RunExists
 
 
 def test_galleries_have_one_picture_a_symbol_and_share_none_with_training():
@@ -21,6 +22,13 @@ def test_galleries_have_one_picture_a_symbol_and_share_none_with_training():
     assert len(set(unseen)) == len(unseen) == len(set(seen)) == len(seen)
     assert not trained & set(unseen) and set(seen) <= trained and set(fonts) <= trained
     assert not set(select_split(table, "train")["font"][:]) & set(parts.fonts["font"][:])
+
+
+def test_a_run_of_ones_own_is_not_replaced(tmp_path: Path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "run.json").write_text(json.dumps({"recipe": "clip", "status": "done"}))
+    with pytest.raises(RunExists, match="finished run"):
+        quickstart.run(tmp_path / "run")
 
 
 def test_it_runs_and_writes_what_it_promises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):

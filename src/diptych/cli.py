@@ -6,7 +6,8 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_type_hints
 
@@ -20,7 +21,10 @@ if TYPE_CHECKING:
     from diptych.data.bad_rows import BadRows
     from diptych.training.recipe import Recipe
 
-SPLIT_HELP = "split of the table, or 'all'; default: its own 'test', or a tenth held out by a hash of the ids"
+SPLIT_HELP = (
+    "split of the table, or 'all'; default: its own test (or validation) split, else a tenth by a hash of the ids"
+)
+TEST_NAMES = ("test", "testing", "val", "valid", "validation", "dev", "eval")
 DATA_HELP = "folder, CSV/JSONL/Parquet, tars, saved dataset, hub name, or built-in table such as 'symbols'"
 
 
@@ -78,8 +82,10 @@ def held_out_rows(table: Dataset, split: str | None) -> tuple[Dataset, str]:
     from diptych.data.sources import holdout, select_split
 
     if split is None:
-        own = set(table["split"][:]) if "split" in table.column_names else {"test"}
-        split = next((name for name in ("test", "val", "validation", "dev") if name in own), "all")
+        own = sorted({str(name) for name in table["split"][:]}) if "split" in table.column_names else ["test"]
+        split = next((name for wanted in TEST_NAMES for name in own if name.casefold() == wanted), None)
+        if split is None:
+            raise ValueError(f"the table has the splits {own}, none called a test; say by --split which to measure on")
     return select_split(table if split == "all" else holdout(table), split), split
 
 
@@ -88,7 +94,7 @@ def train(argv: Sequence[str]) -> None:
     from diptych.console import bars, console
     from diptych.data.bad_rows import BadRows
     from diptych.data.sources import holdout, select_split
-    from diptych.models import load
+    from diptych.models.checkpoint import load, read_description
     from diptych.training.run import Listener, open_run
     from diptych.training.run import train as run
 
@@ -96,13 +102,17 @@ def train(argv: Sequence[str]) -> None:
     parser, make = recipe_parser(recipe_name)
     plain, dotted = split_dotted([underscored(word) for word in rest])
     args = parser.parse_args(plain)
+    if args.recipe not in ("clip", recipe_name):  # a --config file names another
+        train([*rest, "--recipe", args.recipe])
+        return
     recipe, arguments = make(args, dotted)
     bad = BadRows()
     table = table_of(args, bad)
     rows = select_split(table if args.split == "all" else holdout(table), args.split)
     about = {"recipe": recipe_name, "arguments": arguments, "overrides": dotted, "data": args.data, "split": args.split}
     init = load(open_run(args.init)) if args.init else None
-    with bars() as shown:
+    about["init"] = read_description(open_run(args.init))["fingerprint"] if args.init else None
+    with kept_beside(bad, args.out), bars() as shown:
         done = run(
             recipe,
             rows,
@@ -116,7 +126,6 @@ def train(argv: Sequence[str]) -> None:
             bad=bad,
             listener=Listener(shown.images, shown.rows, shown.steps),
         )
-    keep_bad_rows(bad, args.out)
     if done.pairs.cut_texts:
         console.print(f"{done.pairs.cut_texts:,} texts were longer than --max-length and were cut")
     console.print(
@@ -228,7 +237,7 @@ def evaluate(argv: Sequence[str]) -> None:
         tables.append(accuracy_table({args.classify: done.classification}))
     for table in tables:
         show_table(table)
-    keep_bad_rows(bad, args.run)
+    keep_bad_rows(bad, args.run / "evaluation_bad_rows.jsonl")
     facts = {"model": str(args.run), "checkpoint": description["fingerprint"], "data": args.data, "split": split}
     numbers = {**facts, "gallery": len(done.pairs), "texts": done.pairs.texts, **done.flat()}
     write_json(args.json or args.run / "evaluation.json", numbers)
@@ -258,7 +267,7 @@ def index(argv: Sequence[str]) -> None:
     bad = BadRows()
     table = table_of(args, bad)
     rows = select_split(table if args.split == "all" else holdout(table), args.split)
-    with bars() as shown:
+    with kept_beside(bad, args.out), bars() as shown:
         count = index_table(
             load(checkpoint),
             rows,
@@ -269,7 +278,6 @@ def index(argv: Sequence[str]) -> None:
             images=shown.images,
             rows_done=shown.rows,
         )
-    keep_bad_rows(bad, args.out)
     console.print(f"{count:,} images are in {args.out}")
     console.print(f'next: diptych search {args.out} "words"', highlight=False)
 
@@ -282,10 +290,10 @@ def search(argv: Sequence[str]) -> None:
 
     parser = parser_for("search", "Find the images nearest to some words, or to an image.")
     parser.add_argument("index", type=Path, help="folder that `diptych index` wrote")
-    parser.add_argument("text", type=str | None, nargs="?", default=None, help="what to look for")
+    parser.add_argument("text", type=str, nargs="?", help="what to look for")
     parser.add_argument("--image", type=Path | None, default=None, help="look for images like this one instead")
     parser.add_argument("--limit", type=int, default=10, help="how many hits")
-    parser.add_argument("--where", type=list[str], default=[], help="conditions such as '[year>=2010, label=a]'")
+    parser.add_argument("--where", type=str, action="append", help="year>=2010, label=a,b ...; may be repeated")
     parser.add_argument("--model", type=Path | None, default=None, help="the checkpoint, if it was moved")
     parser.add_argument("--json", action="store_true", help="print JSON")
     words = [underscored(word) for word in argv]
@@ -293,7 +301,7 @@ def search(argv: Sequence[str]) -> None:
     if args.limit < 1:
         raise ValueError(f"--limit is {args.limit}; it must be at least 1")
     searcher = Searcher.open(args.index, model=args.model)
-    hits = searcher.search(args.text, image=args.image, limit=args.limit, where=parse_where(args.where) or None)
+    hits = searcher.search(args.text, image=args.image, limit=args.limit, where=parse_where(args.where or []) or None)
     if args.json:
         sys.stdout.write(json.dumps([dataclasses.asdict(hit) for hit in hits], ensure_ascii=False, indent=1) + "\n")
         return
@@ -337,15 +345,24 @@ def quickstart(argv: Sequence[str]) -> None:
     run(args.out, numbers=args.json, seed=args.seed, began=STARTED)
 
 
-def keep_bad_rows(bad: BadRows, folder: Path) -> None:
+def keep_bad_rows(bad: BadRows, file: Path) -> None:
     """Write the rows that were set aside beside the result, and say so."""
     from diptych.console import console
     from diptych.data.bad_rows import BadRows
 
-    if len(bad):
-        kept = BadRows(folder / "bad_rows.jsonl")
+    if len(bad) and file.parent.is_dir():
+        kept = BadRows(file)
         kept.extend(bad)
         console.print(kept.summary(), highlight=False)
+
+
+@contextmanager
+def kept_beside(bad: BadRows, folder: Path) -> Iterator[None]:
+    """Write the bad rows into `folder` at the end of the block, also where it was interrupted."""
+    try:
+        yield
+    finally:
+        keep_bad_rows(bad, folder / "bad_rows.jsonl")
 
 
 COMMANDS: Mapping[str, Callable[[Sequence[str]], None]] = {
@@ -370,16 +387,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     if words[0] not in COMMANDS:
         sys.stderr.write(f"diptych: no command {words[0]!r}; there are {', '.join(COMMANDS)}\n")
         return 2
+    show_notes()
     try:
         COMMANDS[words[0]](words[1:])
     except KeyboardInterrupt:
-        sys.stderr.write("\ninterrupted; give the same command again to go on\n")
+        sys.stderr.write("\ninterrupted; give the same command again\n")
         return 130
-    except (ValueError, OSError, RuntimeError, KeyError) as error:
+    except (ValueError, OSError, RuntimeError, KeyError, ImportError, MemoryError, ArithmeticError) as error:
         if os.environ.get("DIPTYCH_TRACEBACK"):
             raise
         return _explain(error)
     return 0
+
+
+def show_notes() -> None:
+    """Let what the library notes (rows merged, ids shared, members not used) be seen."""
+    import logging
+
+    notes = logging.getLogger("diptych")
+    if not notes.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("note: %(message)s"))
+        notes.addHandler(handler)
+        notes.setLevel(logging.INFO)
 
 
 def _explain(error: Exception) -> int:
@@ -389,7 +419,8 @@ def _explain(error: Exception) -> int:
     if isinstance(error, Interrupted):
         sys.stderr.write(f"{error}; give the same command again to go on\n")
         return 130
-    sys.stderr.write(f"error: {error}\n")
+    said = str(error) if isinstance(error, ValueError | OSError | ImportError) else f"{type(error).__name__}: {error}"
+    sys.stderr.write(f"error: {said}\n")
     return 2
 
 

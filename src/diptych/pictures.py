@@ -9,7 +9,7 @@ from diptych.data.images import decode_image
 
 
 def thumbnail(value: Any, *, side: int = 160) -> bytes:
-    """A table's image as a PNG of at most `side` pixels.
+    """A table's image as a PNG (where it is tiny) or JPEG of at most `side` pixels.
 
     Raises:
         diptych.data.images.BadImage: if it cannot be decoded.

@@ -6,6 +6,7 @@ of fonts it never saw, builds an index, asks it five questions, and writes a pag
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +45,7 @@ TOWERS = Towers(
     dropout=0.1,
 )
 SCHEDULE = Schedule(epochs=4, batch_size=256, lr=2e-3, weight_decay=0.5, warmup=0.06)
+ABOUT = {"command": "quickstart", "recipe": "clip", "data": "symbols", "split": "train"}
 AUGMENT = RandomAffine(shift=1, zoom=0.05, shear=0.05)
 QUESTIONS = ("snowman", "black chess knight", "arrow with hook", "greek letter omega", "heart")
 
@@ -114,7 +116,7 @@ def _train(rows: Dataset, folder: Path, seed: int, shown: Bars) -> Trained:
             lambda: find_recipe("clip").recipe(TOWERS, SCHEDULE, AUGMENT, smoothing=0.1),
             rows,
             folder,
-            about={"recipe": "clip", "data": "symbols", "split": "train"},
+            about=ABOUT,
             seed=seed,
             overwrite=overwrite,
             listener=Listener(shown.images, shown.rows, shown.steps),
@@ -122,17 +124,21 @@ def _train(rows: Dataset, folder: Path, seed: int, shown: Bars) -> Trained:
 
     try:
         return again(overwrite=False)
-    except RunExists:  # an earlier quickstart, finished or of another seed
+    except RunExists:
+        file = folder / "run.json"
+        if not file.exists() or json.loads(file.read_text()).get("command") != "quickstart":
+            raise  # a run of the user's own is not ours to replace
         return again(overwrite=True)
 
 
 def _measure(trained: Trained, rows: Galleries, shown: Bars) -> dict[str, Evaluated]:
     named = {"unseen": rows.unseen, "seen": rows.seen, "fonts": rows.fonts}
-    return {name: evaluate(trained.model, part) for name, part in named.items()}
+    return {name: evaluate(trained.model, part, rows_done=shown.rows) for name, part in named.items()}
 
 
 def _search(trained: Trained, rows: Dataset, folder: Path, shown: Bars) -> dict[str, list[Hit]]:
-    index_table(trained.model, rows, folder / "index", checkpoint=folder / "model", source="symbols")
+    place = folder / "model"
+    index_table(trained.model, rows, folder / "index", checkpoint=place, source="symbols", rows_done=shown.rows)
     searcher = Searcher.open(folder / "index")
     found = {question: searcher.search(question, limit=5) for question in QUESTIONS}
     searcher.index.close()

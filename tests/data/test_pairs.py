@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,13 @@ def test_bad_images_are_named_again_from_the_store(broken: Path):
         assert bad.by_reason() == {"truncated image": 1}
 
 
+def test_bad_images_are_found_where_pixels_are_not_kept(broken: Path):
+    bad = BadRows()
+    pairs = prepare(open_table(broken), processors(["a"]), bad=bad, keep_pixels_under=0)
+    assert bad.by_reason() == {"truncated image": 1}
+    assert len(pairs.views["image"].take(np.arange(len(pairs)))["pixels"]) == len(pairs) == 69
+
+
 def test_pixels_kept_and_pixels_made_on_demand_are_the_same(shapes: Path):
     table = open_table(shapes)
     kept = prepare(table, processors(["a"]))
@@ -88,6 +96,12 @@ def test_equal_texts_make_rows_match_whatever_their_case():
     image, text = torch.from_numpy(keys.image), torch.from_numpy(keys.text)
     expected = [[1, 1, 1, 0, 1], [1, 0, 1, 0, 0], [0, 0, 0, 1, 0], [1, 1, 0, 0, 1]]
     assert share_a_key(image, text).int().tolist() == expected
+
+
+def test_texts_that_a_tokenizer_cannot_tell_apart_are_equal():
+    both = [unicodedata.normalize(form, "tiếng Việt") for form in ("NFC", "NFD")]
+    keys = make_keys(["a", "b"], [[text] for text in both])
+    assert keys.text[0, 1] == keys.text[1, 1]
 
 
 def test_keys_are_the_same_on_every_machine():

@@ -33,6 +33,11 @@ def test_images_come_out_square(size, resize):
     assert ImageProcessor(16, resize=resize).one(Image.new("RGB", size, "red")).shape == (3, 16, 16)
 
 
+def test_a_thin_strip_is_cropped_before_it_is_enlarged():
+    strip = ImageProcessor(224).one(Image.new("RGB", (1, 20_000), "red"))  # enlarged first, it would take 3 GB
+    assert strip.shape == (3, 224, 224) and (strip[0] == 255).all()
+
+
 def test_crop_keeps_the_centre_and_pad_keeps_all():
     wide = Image.fromarray(
         np.repeat(np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]]], np.uint8), 16, 1).repeat(16, 0)

@@ -46,6 +46,12 @@ def test_the_generator_decides(pixels: torch.Tensor):
     assert not torch.equal(moved(transform, pixels, 3), moved(transform, pixels, 4))
 
 
+def test_stored_features_cannot_be_augmented():
+    features = Batch({"image": {"pooled": torch.zeros(2, 4)}}, {"image": torch.zeros(2, 1)}, {"image": torch.zeros(2)})
+    with pytest.raises(ValueError, match="cannot be augmented"):
+        RandomAffine(flip=0.5)(features, torch.Generator())
+
+
 def test_white_stays_white():
     white = torch.full((8, 3, 9, 9), 255, dtype=torch.uint8)
     assert torch.equal(moved(RandomAffine(shift=3, zoom=0.2, shear=0.2, crop=0.5), white), white)

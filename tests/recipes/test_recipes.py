@@ -69,12 +69,19 @@ def test_override_changes_one_field():
     assert changed.phases[0].objective.smoothing == 0.1
 
 
+def test_override_takes_lists_for_tuples():
+    assert override(small(), {"phases.0.trainable": "['heads.*']"}).phases[0].trainable == ("heads.*",)
+
+
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [
         ("phases.1.schedule.lr", "1", "a number below 1"),
         ("phases.0.schedule.rate", "1", "no field 'rate' there; there are epochs"),
         ("phases.0.schedule.epochs", "many", "expected int"),
+        ("phases.0.schedule.epochs", "0", "must be at least 1"),
+        ("phases.0.objective.smoothing", "5.0", "expected 0 <= smoothing < 1"),
+        ("model.towers", "1", "built already"),
     ],
 )
 def test_override_says_what_there_is(path: str, value: str, message: str):

@@ -16,10 +16,10 @@ from diptych.search.errors import IndexUnreadable, WrongCheckpoint
 from diptych.training.run import reference_inputs
 
 
-def checkpoint(folder: Path, rows, *, width: int) -> Path:
+def checkpoint(folder: Path, *, width: int) -> Path:
     model = dual_encoder(Towers(image_size=16, width=width, vocabulary=300, max_length=9), parts={"dot": Dot()})
     model.processors["text"].fit(["a red circle"])
-    save(model, folder, reference=reference_inputs(rows, model))
+    save(model, folder, reference=reference_inputs(model))
     return folder
 
 
@@ -42,13 +42,13 @@ def test_names_that_repeat_are_numbered_without_clashes():
 
 def test_a_searcher_follows_a_moved_model_only_if_it_is_the_same(shapes: Path, tmp_path: Path):
     rows = open_table(shapes)
-    place = checkpoint(tmp_path / "model", rows, width=8)
+    place = checkpoint(tmp_path / "model", width=8)
     assert index_table(load(place), rows, tmp_path / "index", checkpoint=place) == 72
     assert len(Searcher.open(tmp_path / "index").search("a red circle", limit=5)) == 5
     shutil.move(place, tmp_path / "moved")
     with pytest.raises(IndexUnreadable, match="say where it is with --model"):
         Searcher.open(tmp_path / "index")
     assert Searcher.open(tmp_path / "index", model=tmp_path / "moved").search(image=shapes / "000.png")[0].id == "000"
-    other = checkpoint(tmp_path / "other", rows, width=12)
+    other = checkpoint(tmp_path / "other", width=12)
     with pytest.raises(WrongCheckpoint):
         Searcher.open(tmp_path / "index", model=other)

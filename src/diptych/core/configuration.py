@@ -60,18 +60,34 @@ def build(description: Any) -> Any:
     if set(description) != {"class", "arguments"}:
         return {k: build(v) for k, v in description.items()}
     module, _, name = str(description["class"]).partition(":")
-    if module.split(".")[0] not in trusted_packages():
-        raise ConfigurationError(
-            f"the checkpoint names the class {description['class']!r}; only classes of diptych and of installed "
-            f"packages with an entry point in the group 'diptych' are built ({', '.join(sorted(trusted_packages()))})"
-        )
+    require_trusted(description)
     try:
         cls = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError) as error:
         raise ConfigurationError(f"no class {description['class']!r} in this version of the package") from error
-    if not inspect.isclass(cls) or not (cls.__module__ or "").startswith(module.split(".")[0]):
+    if not inspect.isclass(cls) or cls.__module__.split(".")[0] != module.split(".")[0]:
         raise ConfigurationError(f"{description['class']!r} is not a class of its own package")
     return cls(**{k: build(v) for k, v in description["arguments"].items()})
+
+
+def require_trusted(description: Any) -> None:
+    """Raise if a description, at any depth, names a class that `build` would refuse.
+
+    Raises:
+        ConfigurationError: naming the class, and what to do.
+    """
+    if isinstance(description, list):
+        for one in description:
+            require_trusted(one)
+    elif isinstance(description, Mapping):
+        if set(description) == {"class", "arguments"} and description["class"].split(".")[0] not in trusted_packages():
+            raise ConfigurationError(
+                f"the class {description['class']!r} cannot be part of a checkpoint: only classes of diptych and of "
+                f"installed packages with an entry point in the group 'diptych' are built from one "
+                f"({', '.join(sorted(trusted_packages()))}); put the class into such a package"
+            )
+        for one in description.values():
+            require_trusted(one)
 
 
 def trusted_packages() -> set[str]:

@@ -19,10 +19,11 @@ class Pairing:
         all: view -> embedding of every row of the batch, of all processes.
         rows: view -> the slice of `all[view]` to answer for now.
         keys, items: as in `Batch`, of `all`.
-        inputs, extra: as in `Batch`, of `rows` only.
+        inputs: as in `Batch`, of `rows` only.
+        extra: as in `Batch`; not filled yet.
         parts: the model's parts by name (scorers, fusion encoders, decoders).
-        teacher: what a teacher says of the same batch; its `parts` are the teacher's.
-        pair_scores: view pair -> scores, for teachers that only score pairs.
+        teacher: what a teacher says of the same batch, its `parts` the teacher's; no teacher is built yet.
+        pair_scores: view pair -> scores, for teachers that only score pairs; likewise.
         seed: of this step; `uniform` mixes it with the items.
     """
 

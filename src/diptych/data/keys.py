@@ -7,6 +7,7 @@ for word, under two images). Several keys a row are needed because sharing is no
 from __future__ import annotations
 
 import hashlib
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -74,8 +75,8 @@ def _shared(text_key: np.ndarray, id_key: np.ndarray) -> np.ndarray:
 
 
 def normalise(text: str) -> str:
-    """The form in which texts are compared: case folded, white space collapsed."""
-    return " ".join(text.casefold().split())
+    """The form in which texts are compared: NFKC as tokenizers see it, case folded, white space collapsed."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def hash63(text: str) -> int:

@@ -82,8 +82,9 @@ def prepare(
     bad = bad if bad is not None else BadRows()
     image, text = processors["image"], processors["text"]
     view: View
-    if isinstance(image, ImageProcessor) and int(np.prod(image.shape)) * len(table) <= keep_pixels_under:
-        view, good = pixels_of(table, image, bad=bad, progress=progress)
+    if isinstance(image, ImageProcessor):
+        keep = int(np.prod(image.shape)) * len(table) <= keep_pixels_under
+        view, good = pixels_of(table, image, bad=bad, keep=keep, progress=progress)
         if not good.all():
             table = table.select(np.flatnonzero(good))
             view = Selected(view, np.flatnonzero(good))

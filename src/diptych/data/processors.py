@@ -75,7 +75,11 @@ class ImageProcessor:
         kind = _FILTERS[self.interpolation]
         if self.resize == "squash":
             return image.resize((side, side), kind)
-        ratio = side / (min(width, height) if self.resize == "crop" else max(width, height))
+        if self.resize == "crop":
+            cut = min(width, height)
+            left, top = (width - cut) / 2, (height - cut) / 2
+            return image.resize((side, side), kind, box=(left, top, left + cut, top + cut))
+        ratio = side / max(width, height)
         fitted = image.resize((max(1, round(width * ratio)), max(1, round(height * ratio))), kind)
         left, top = (side - fitted.width) // 2, (side - fitted.height) // 2
         square = Image.new(self.mode, (side, side), "white")
@@ -90,7 +94,7 @@ class TextProcessor:
     `[END]` token, so an empty query has a token too.
 
     Args:
-        vocabulary: the most tokens the vocabulary may have; embeddings are sized by it.
+        vocabulary: the most tokens the vocabulary may have, at least 258; embeddings are sized by it.
         max_length: tokens kept of a text, the last one included; longer texts are cut and counted.
         lowercase: fold case (NFKC is always applied).
         definition: a ready tokenizer as the JSON of `tokenizers`; None until `fit`.
@@ -108,6 +112,8 @@ class TextProcessor:
         pad_id: int = 0,
         column: str = "text",
     ) -> None:
+        if definition is None and vocabulary < 258:
+            raise ValueError(f"--vocabulary is {vocabulary}; 256 bytes and two marks need at least 258")
         self.vocabulary, self.max_length, self.lowercase = vocabulary, max_length, lowercase
         self.pad_id, self.column = pad_id, column
         self.definition = definition

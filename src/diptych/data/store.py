@@ -6,6 +6,7 @@ interrupted leaves only a temporary folder, which is thrown away.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -48,7 +49,9 @@ def stored(key: str, rows: int, fields: Fields, fill: Callable[[], Iterable[Chun
     folder = cache_root() / "arrays" / key
     if not (folder / "note.json").exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{key}-", dir=folder.parent))
+        _sweep(folder)
+        _require_room(folder.parent, rows, fields)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{key}-{os.getpid()}-", dir=folder.parent))
         try:
             _write(temporary, rows, fields, fill)
             (temporary / "note.json").write_text(json.dumps(note()))
@@ -69,6 +72,27 @@ def _write(folder: Path, rows: int, fields: Fields, fill: Callable[[], Iterable[
             maps[name][cut] = value
     for array in maps.values():
         array.flush()
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what processes that died left of this key."""
+    for left in folder.parent.glob(f".{folder.name}-*"):
+        owner = int(left.name.split("-")[-2])
+        try:
+            os.kill(owner, 0)
+        except ProcessLookupError:
+            shutil.rmtree(left, ignore_errors=True)
+        except PermissionError:  # somebody else's, and alive
+            continue
+
+
+def _require_room(folder: Path, rows: int, fields: Fields) -> None:
+    """Raise before the disk is full: writing to mapped memory would kill the process instead."""
+    needed = sum(rows * int(np.prod(shape)) * np.dtype(dtype).itemsize for shape, dtype in fields.values())
+    free = shutil.disk_usage(folder).free
+    if free < needed + (64 << 20):
+        message = f"no space left for {needed >> 20:,} MiB ({free >> 20:,} MiB free); free some, or set DIPTYCH_CACHE"
+        raise OSError(errno.ENOSPC, message, str(folder))
 
 
 def _open(path: Path) -> np.ndarray:

@@ -34,6 +34,9 @@ class RandomAffine:
         shear: and slanted by up to this share.
         crop: a square of this share of the side up to all of it is cut out, anywhere, and resized back.
         flip: probability of mirroring left to right.
+
+    Raises:
+        ValueError: on a batch that has no pixels, but features of a frozen tower.
     """
 
     shift: float = 0.0
@@ -43,9 +46,11 @@ class RandomAffine:
     flip: float = 0.0
 
     def __call__(self, batch: Batch, generator: torch.Generator) -> Batch:
-        pixels = batch.inputs["image"].get("pixels")
-        if pixels is None or self == RandomAffine() or not len(pixels):
+        if self == RandomAffine() or not batch.size("image"):
             return batch
+        pixels = batch.inputs["image"].get("pixels")
+        if pixels is None:
+            raise ValueError("the image tower is frozen and its features are stored: they cannot be augmented")
         grid = F.affine_grid(self.matrices(pixels.shape, generator), list(pixels.shape), align_corners=False)
         moved = F.grid_sample(pixels.float(), grid, padding_mode="border", align_corners=False)
         return with_inputs(batch, "image", {"pixels": moved.round_().to(torch.uint8)})

@@ -31,8 +31,9 @@ class HubText(Encoder):
 
         super().__init__()
         self.config, self.pooling = dict(config), pooling
-        built = AutoConfig.for_model(**{k: v for k, v in self.config.items() if k != "transformers_version"})
-        self.backbone: nn.Module = AutoModel.from_config(built)
+        left_out = ("transformers_version", "dtype", "torch_dtype")
+        built = AutoConfig.for_model(**{name: value for name, value in self.config.items() if name not in left_out})
+        self.backbone: nn.Module = AutoModel.from_config(built).float()
         self.width = int(built.hidden_size)
 
     @property
@@ -59,11 +60,11 @@ class HubText(Encoder):
         backend = getattr(tokenizer, "backend_tokenizer", None)
         if backend is None:
             raise ValueError(f"the text model {str(name)!r} has no fast tokenizer (tokenizer.json)")
-        encoder = cls(json.loads(model.config.to_json_string(use_diff=False)), pooling=_pooling(Path(name)))
+        encoder = cls(json.loads(model.config.to_json_string(use_diff=False)), pooling=_pooling(name))
         encoder.backbone.load_state_dict(model.state_dict())
         processor = TextProcessor(
             len(tokenizer),
-            max_length=max_length or min(_max_length(Path(name)), tokenizer.model_max_length),
+            max_length=max_length or min(_max_length(name), tokenizer.model_max_length),
             definition=backend.to_str(),
             pad_id=tokenizer.pad_token_id or 0,
         )
@@ -86,11 +87,24 @@ class HubText(Encoder):
         return Features(masked_mean(x, mask), x, mask)
 
 
-def _pooling(folder: Path) -> Literal["mean", "first"]:
-    said = folder / "1_Pooling" / "config.json"
-    return "first" if said.exists() and json.loads(said.read_text()).get("pooling_mode_cls_token") else "mean"
+def _pooling(name: str | Path) -> Literal["mean", "first"]:
+    """How a sentence-transformers model pools; the mean where it does not say."""
+    said = _kept(name, "1_Pooling/config.json")
+    modes = [mode for mode, wanted in said.items() if mode.startswith("pooling_mode_") and wanted is True]
+    if modes not in ([], ["pooling_mode_mean_tokens"], ["pooling_mode_cls_token"]):
+        raise ValueError(f"the text model {str(name)!r} pools by {modes}; known are the mean and the first token")
+    return "first" if modes == ["pooling_mode_cls_token"] else "mean"
 
 
-def _max_length(folder: Path) -> int:
-    said = folder / "sentence_bert_config.json"
-    return int(json.loads(said.read_text()).get("max_seq_length") or 512) if said.exists() else 512
+def _max_length(name: str | Path) -> int:
+    return int(_kept(name, "sentence_bert_config.json").get("max_seq_length") or 512)
+
+
+def _kept(name: str | Path, file: str) -> dict[str, Any]:
+    """A JSON file of a model's folder, or of its place on the hub; empty where there is none."""
+    from transformers.utils.hub import cached_file
+
+    found = cached_file(
+        str(name), file, _raise_exceptions_for_missing_entries=False, _raise_exceptions_for_connection_errors=False
+    )
+    return json.loads(Path(found).read_text()) if found else {}

@@ -45,6 +45,7 @@ class TimmImage(Encoder):
             raise ValueError(f"timm has no model {name!r}; near it: {near}") from error
         self.backbone.to(memory_format=torch.channels_last)
         config: Mapping[str, Any] = self.backbone.pretrained_cfg  # type: ignore[assignment]
+        self.fixed_size: int | None = config["input_size"][-1] if config.get("fixed_input_size") else None
         self.mean = tuple(mean or config.get("mean") or (0.5, 0.5, 0.5))
         self.std = tuple(std or config.get("std") or (0.5, 0.5, 0.5))
         self.normalise = PixelNorm(self.mean, self.std)
@@ -64,9 +65,12 @@ class TimmImage(Encoder):
 
     def pool(self, tokens: Tokens) -> Features:
         pooled = self.backbone.forward_head(tokens.x, pre_logits=True)  # type: ignore[operator]
-        if tokens.x.dim() == 4:  # a feature map [N, D, H, W]
-            return Features(pooled, tokens.x.flatten(2).transpose(1, 2), grid=tuple(tokens.x.shape[2:]))
-        return Features(pooled, tokens.x)
+        x = tokens.x
+        if x.dim() == 4 and getattr(self.backbone, "output_fmt", "NCHW") == "NHWC":
+            x = x.permute(0, 3, 1, 2)
+        if x.dim() == 4:  # a feature map [N, D, H, W]
+            return Features(pooled, x.flatten(2).transpose(1, 2), grid=tuple(x.shape[2:]))
+        return Features(pooled, x)
 
     def load_weights(self, file: str | Path) -> Self:
         """Take weights from a `.safetensors` file with `timm`'s own names; a classifier in it is left out.

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from datasets import Dataset
+from datasets import ClassLabel, Dataset
 from torch import Tensor
 
 from diptych.core.embedding import Embedding
@@ -21,8 +20,6 @@ from diptych.evaluation.classification import DEFAULT_TEMPLATES, ClassificationR
 from diptych.evaluation.report import Example, Hit
 from diptych.evaluation.retrieval import RetrievalReport, both_ways
 from diptych.models.embed import embed, with_frozen_features
-
-Autocast = Callable[[], AbstractContextManager]
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,6 @@ def evaluate(
     label: str | None = None,
     templates: Sequence[str] = DEFAULT_TEMPLATES,
     bad: BadRows | None = None,
-    autocast: Autocast = nullcontext,
     images: Callable[[int, int], None] | None = None,
     rows_done: Callable[[str, int, int], None] | None = None,
 ) -> Evaluated:
@@ -68,10 +64,9 @@ def evaluate(
         rows: a table as `open_table` gives it; all of its images are the gallery, all of its texts too.
         scorer: the part that ranks.
         ks: depths of recall.
-        label: a column of class names to classify images into; None for no classification.
+        label: a column of class names to classify images into, rows without one left out; None for no classification.
         templates: prompts that a class name is put into, averaged.
         bad: told of images that cannot be decoded.
-        autocast: a context for the forward pass; float32 by default, as measurements should be.
         images: told how many images are decoded.
         rows_done: told (view, rows embedded, rows in all).
 
@@ -81,19 +76,31 @@ def evaluate(
     if label is not None and label not in rows.column_names:
         raise ValueError(f"no column {label!r} to classify by; the table has {rows.column_names}")
     pairs = prepare(rows, model.processors, bad=bad, progress=images)
-    pairs = with_frozen_features(model, pairs, autocast=autocast, progress=rows_done)
-    image = embed(model, "image", pairs.views["image"], autocast=autocast, progress=rows_done)
-    text = embed(model, "text", pairs.views["text"], autocast=autocast, progress=rows_done)
+    pairs = with_frozen_features(model, pairs, progress=rows_done)
+    image = embed(model, "image", pairs.views["image"], progress=rows_done)
+    text = embed(model, "text", pairs.views["text"], progress=rows_done)
     part = model.parts[scorer]
     assert isinstance(part, Scorer)
     keys = torch.from_numpy(pairs.keys.image), torch.from_numpy(pairs.keys.text)
     retrieval = both_ways(image, text, *keys, part, ks=ks)
     classification = None
     if label is not None:
-        names, numbers = np.unique([str(value) for value in pairs.table[label][:]], return_inverse=True)
+        labels = labels_of(pairs.table, label)
+        good = np.flatnonzero([own is not None for own in labels])
+        if not len(good):
+            raise ValueError(f"column {label!r} names no class in any of the {len(labels):,} rows")
+        names, numbers = np.unique([str(labels[row]) for row in good], return_inverse=True)
         classes = class_embeddings(lambda texts: embed_texts(model, texts), [str(n) for n in names], templates)
-        classification = classify(image.dense, classes, torch.from_numpy(numbers))
+        classification = classify(image.dense[torch.from_numpy(good)], classes, torch.from_numpy(numbers))
     return Evaluated(pairs, image, text, retrieval, classification)
+
+
+def labels_of(table: Dataset, column: str) -> list[str | None]:
+    """The class name of each row; None where it has none. Numbered labels are given by their names."""
+    feature = table.features[column]
+    named = isinstance(feature, ClassLabel)
+    values = [feature.int2str(v) if named and v is not None else v for v in table[column][:]]
+    return [None if value is None or not str(value).strip() else str(value) for value in values]
 
 
 def embed_texts(model: Model, texts: Sequence[str]) -> Tensor:

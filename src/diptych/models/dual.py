@@ -106,6 +106,9 @@ def _image_tower(towers: Towers) -> tuple[Encoder, ImageProcessor]:
     if towers.colour != "RGB":
         raise ValueError(f"--colour {towers.colour} is for our own image tower; timm's {towers.image!r} wants RGB")
     encoder = TimmImage(towers.image, options=towers.image_options, mean=towers.image_mean, std=towers.image_std)
+    size = encoder.fixed_size
+    if size is not None and size != towers.image_size:
+        raise ValueError(f"timm's {towers.image!r} takes images of {size} pixels only: give --image-size {size}")
     if towers.image_weights is not None:
         encoder.load_weights(towers.image_weights)
     return encoder, processor

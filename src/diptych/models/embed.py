@@ -1,14 +1,13 @@
 """Embed every row of a view: the one way that evaluation and indexing get their vectors.
 
 Towers that are not trained are run once: their pooled features are kept on disk, under a hash of the
-tower's weights, of its processor and of what it read.
+tower, of its weights and of the inputs it read.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -23,7 +22,6 @@ from diptych.data.store import Chunk, hash_of, stored
 from diptych.data.views import Arrays, View
 
 Progress = Callable[[str, int, int], None]
-Autocast = Callable[[], AbstractContextManager]
 
 
 def embed(
@@ -32,7 +30,6 @@ def embed(
     rows: View,
     *,
     batch_size: int = 256,
-    autocast: Autocast = nullcontext,
     progress: Progress | None = None,
 ) -> Embedding:
     """The embeddings of all rows of a view, in their order, on the CPU, in float32.
@@ -42,15 +39,16 @@ def embed(
         view: e.g. `"image"`.
         rows: gives the inputs.
         batch_size: rows at a time; sequences of like length go together, so that little padding is computed.
-        autocast: a context for the forward pass.
         progress: called with (view, rows done, rows in all).
+
+    Raises:
+        ValueError: if there are no rows.
     """
     order = by_length(rows)
     parts = []
-    for inputs, done in _batches(model, view, rows, order, batch_size, progress):
-        with torch.no_grad(), autocast():
+    for inputs, _ in _batches(model, view, rows, order, batch_size, progress):
+        with torch.no_grad():
             parts.append(model.encode(view, inputs).map(Tensor.float).to("cpu"))
-        del done
     if not parts:
         raise ValueError(f"view {view!r} has no rows to embed")
     back = torch.empty(len(order), dtype=torch.long)
@@ -58,20 +56,16 @@ def embed(
     return Embedding.cat(parts)[back]
 
 
-def with_frozen_features(
-    model: Model, pairs: Pairs, *, autocast: Autocast = nullcontext, progress: Progress | None = None
-) -> Pairs:
+def with_frozen_features(model: Model, pairs: Pairs, *, progress: Progress | None = None) -> Pairs:
     """The same pairs with the view of every frozen tower replaced by its stored pooled features."""
     views = dict(pairs.views)
     for name, tower in model.towers.items():
         if name in views and is_frozen(tower) and "tokens" not in model.heads[name]:  # type: ignore[operator]
-            views[name] = stored_features(model, name, views[name], autocast=autocast, progress=progress)
+            views[name] = stored_features(model, name, views[name], progress=progress)
     return replace(pairs, views=views)
 
 
-def stored_features(
-    model: Model, view: str, rows: View, *, autocast: Autocast = nullcontext, progress: Progress | None = None
-) -> Arrays:
+def stored_features(model: Model, view: str, rows: View, *, progress: Progress | None = None) -> Arrays:
     """A tower's pooled features of all rows, from the store or computed now: `{"pooled": [N, D] float32}`."""
     tower = model.towers[view]
     order = by_length(rows)
@@ -82,7 +76,7 @@ def stored_features(
 
     def fill() -> Iterator[Chunk]:
         for inputs, cut in _batches(model, view, rows, order, 64, progress):
-            with torch.no_grad(), autocast():
+            with torch.no_grad():
                 yield cut, {"pooled": model.features(view, inputs).pooled.float().cpu().numpy()}
 
     key = hash_of("features", describe(tower), weights_hash(tower), content.hexdigest())

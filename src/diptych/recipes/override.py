@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,7 +29,7 @@ def override(recipe: Recipe, changes: dict[str, str]) -> Recipe:
 
 
 def _changed(thing: Any, path: Sequence[str], value: Any, whole: str) -> Any:
-    """`thing` with the field at `path` set to `value`; what is frozen is copied."""
+    """A copy of `thing` with the field at `path` set to `value`; modules are built again, so that they check it."""
     if not path:
         return _like(thing, value, whole)
     name, rest = path[0], path[1:]
@@ -38,27 +39,29 @@ def _changed(thing: Any, path: Sequence[str], value: Any, whole: str) -> Any:
         copy = list(thing)
         copy[int(name)] = _changed(thing[int(name)], rest, value, whole)
         return copy
+    if isinstance(thing, nn.Module) and next(thing.parameters(), None) is not None:
+        raise ValueError(f"--{whole}: {type(thing).__name__} is built already, its weights too; set this in the recipe")
     fields = _fields(thing)
     if name not in fields:
         raise ValueError(f"--{whole}: no field {name!r} there; there are {', '.join(fields) or 'none'}")
     new = _changed(getattr(thing, name), rest, value, whole)
     if dataclasses.is_dataclass(thing) and not isinstance(thing, type):
         return dataclasses.replace(thing, **{name: new})
-    setattr(thing, name, new)
-    return thing
+    return type(thing)(**{**{field: getattr(thing, field) for field in fields}, name: new})
 
 
 def _fields(thing: Any) -> list[str]:
     if dataclasses.is_dataclass(thing):
         return [field.name for field in dataclasses.fields(thing)]
     if isinstance(thing, nn.Module):
-        plain = [k for k, v in vars(thing).items() if isinstance(v, bool | int | float | str | None) and k[0] != "_"]
-        return sorted([*plain, *(name for name, _ in thing.named_children())])
+        return sorted(inspect.signature(type(thing)).parameters)
     return []
 
 
 def _like(old: Any, new: Any, whole: str) -> Any:
     """`new`, if it is of the kind of `old`; a whole number passes as a real one."""
+    if isinstance(old, tuple) and isinstance(new, list):
+        return tuple(new)
     if isinstance(old, float) and isinstance(new, int | str) and not isinstance(new, bool):
         try:
             return float(new)  # YAML takes 1e-3 for a text

@@ -2,7 +2,7 @@
 
     score(a, b) = scale * <a, b> + bias,    scale = exp(log_scale) <= max_scale
 
-Source: Radford et al. 2021, arXiv 2103.00020, section 2.3 (scale starts at 1/0.07 and is clipped at 100);
+Source: Radford et al. 2021, arXiv 2103.00020, section 2.5 (scale starts at 1/0.07 and is clipped at 100);
 the bias is that of Zhai et al. 2023, arXiv 2303.15343.
 """
 
@@ -31,20 +31,16 @@ class Dot(Scorer):
         self, scale: float = 1 / 0.07, *, bias: float | None = None, max_scale: float = 100.0, space: str = "dense"
     ) -> None:
         super().__init__()
+        if not 0 < scale <= max_scale:
+            raise ValueError(f"scale is {scale}; expected more than 0 and at most max_scale, {max_scale}")
         self.scale, self.bias, self.max_scale, self.space = scale, bias, max_scale, space
         self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
         self.offset = nn.Parameter(torch.tensor(float(bias))) if bias is not None else None
 
     def current_scale(self) -> Tensor:
-        """The scale in force: a scalar.
-
-        The parameter itself is put back to the limit, as CLIP does, so that a later gradient can lower it again.
-        """
-        limit = math.log(self.max_scale)
-        if self.log_scale.detach() > limit:
-            with torch.no_grad():
-                self.log_scale.fill_(limit)
-        return self.log_scale.exp()
+        """The scale in force, a scalar; past the limit its gradient is still that of the scale, so it can come down."""
+        scale = self.log_scale.exp()
+        return scale - (scale - self.max_scale).clamp(min=0).detach()
 
     def forward(self, queries: Embedding, gallery: Embedding) -> Tensor:
         scores = (self.current_scale() * queries.vectors[self.space]) @ gallery.vectors[self.space].T

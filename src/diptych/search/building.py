@@ -38,7 +38,7 @@ def filling(folder: Path, manifest: Manifest, *, overwrite: bool) -> Iterator[tu
     with replacement(folder) as fresh:
         if not overwrite and not _is_free(folder):
             raise FileExistsError(f"{folder} exists; open it with Index.open, or pass overwrite=True to replace it")
-        _refuse_to_lose(folder)
+        require_replaceable(folder)
         manifest.write(fresh)
         log = manifest.live is not None
         shard = Shard.create(shard_folder(fresh, manifest), manifest.spaces, manifest.payload_fields, log=log)
@@ -54,7 +54,7 @@ def filling(folder: Path, manifest: Manifest, *, overwrite: bool) -> Iterator[tu
             raise
         shard.close()
         replace(manifest, state="ready", count=count).write(fresh)
-        _refuse_to_lose(folder)
+        require_replaceable(folder)
 
 
 def _is_free(folder: Path) -> bool:
@@ -62,7 +62,7 @@ def _is_free(folder: Path) -> bool:
     return not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
 
 
-def _refuse_to_lose(folder: Path) -> None:
+def require_replaceable(folder: Path) -> None:
     """Raise if `folder` is anything but free, or an index that nobody writes to."""
     if _is_free(folder):
         return

@@ -11,21 +11,22 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 from datasets import Dataset
 from torch import Tensor
 
 from diptych.core.model import Model
 from diptych.data.bad_rows import BadRows
-from diptych.data.images import decode_image
 from diptych.data.pairs import prepare, tokenize
+from diptych.data.replacing import absolute
 from diptych.data.views import Processed
 from diptych.models.checkpoint import load, read_description
 from diptych.models.embed import embed, with_frozen_features
+from diptych.search.building import require_replaceable
 from diptych.search.errors import IndexUnreadable
 from diptych.search.index import Index
 from diptych.search.manifest import Space
 from diptych.search.points import Hit
+from diptych.training.run import open_run
 
 ROWS_AT_ONCE = 1024
 PLAIN = (str, int, float, bool)
@@ -62,6 +63,7 @@ def index_table(
         ValueError: if no row is usable.
         OSError: if the disk is full; the earlier index is still there.
     """
+    require_replaceable(absolute(folder))
     pairs = with_frozen_features(model, prepare(rows, model.processors, bad=bad, progress=images), progress=rows_done)
     vectors = embed(model, "image", pairs.views["image"], progress=rows_done).dense.numpy()
     names = distinct(pairs.table["id"][:])
@@ -83,7 +85,7 @@ def payload(row: Mapping[str, Any]) -> dict[str, object]:
     """What is kept of a row beside its vector: its texts, the image's path, and every plain column."""
     kept: dict[str, object] = {"texts": list(row["text"]), "image": (row["image"] or {}).get("path")}
     for name, value in row.items():
-        if name in ("image", "text"):
+        if name in ("image", "text", "texts"):
             continue
         many = value if isinstance(value, list) else [value]
         if all(isinstance(one, PLAIN) and one == one for one in many):  # NaN is not equal to itself
@@ -98,11 +100,16 @@ def distinct(names: Sequence[str]) -> list[str]:
         >>> distinct(["a", "b", "a"])
         ['a', 'b', 'a#2']
     """
-    taken, used = set(names), set()
+    taken = set(names)
+    numbers: dict[str, int] = {}
     out = []
     for name in names:
-        own = name if name not in used else next(f"{name}#{i}" for i in count(2) if f"{name}#{i}" not in taken)
-        used.add(name)
+        own = name
+        if name in numbers:
+            own = next(f"{name}#{i}" for i in count(numbers[name] + 1) if f"{name}#{i}" not in taken)
+            numbers[name] = int(own.rsplit("#", 1)[1])
+        else:
+            numbers[name] = 1
         taken.add(own)
         out.append(own)
     return out
@@ -124,14 +131,14 @@ class Searcher:
 
         Args:
             folder: of the index.
-            model: the checkpoint, where it is no longer in the place that the index remembers.
+            model: the run or its checkpoint, where it is no longer in the place that the index remembers.
 
         Raises:
             WrongCheckpoint: if that checkpoint did not make this index.
             IndexUnreadable: if there is no index, or its checkpoint is not found.
         """
         index = Index.open(folder, read_only=True)
-        place = Path(model) if model is not None else Path(index.manifest.sources.split("\n")[0])
+        place = open_run(model) if model is not None else Path(index.manifest.sources.split("\n")[0])
         index.close()
         if not (place / "model.json").exists():
             raise IndexUnreadable(
@@ -173,6 +180,4 @@ class Searcher:
                 raise ValueError("the text to search for is blank")
             view, _ = tokenize([text], self.model.processors["text"])
             return embed(self.model, "text", view).dense[0]
-        values = np.empty(1, dtype=object)
-        values[0] = decode_image(image)
-        return embed(self.model, "image", Processed(values, self.model.processors["image"])).dense[0]
+        return embed(self.model, "image", Processed([image], self.model.processors["image"])).dense[0]

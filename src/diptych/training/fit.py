@@ -87,7 +87,10 @@ def fit(
 
     Raises:
         Interrupted: after Ctrl-C (or SIGTERM), once the state is saved.
-        FloatingPointError: if the loss is not finite; the message says at which step.
+        FloatingPointError: if the loss or its gradient is not finite; the message says at which step.
+        ValueError: if a part is missing that an objective needs, or nothing is trained.
+        diptych.models.checkpoint.CheckpointError: if the saved state is damaged.
+        RuntimeError: if it is started in several processes; `step` takes them, the run does not yet.
     """
     out.mkdir(parents=True, exist_ok=True)
     plans = [_plan(i, phase, recipe.model, pairs, seed) for i, phase in enumerate(recipe.phases)]
@@ -97,14 +100,19 @@ def fit(
     if saved is not None:
         position = saved.position
         recipe.model.load_state_dict(saved.model)
+    accelerator = Accelerator()
+    if accelerator.num_processes > 1:
+        raise RuntimeError("runs over several processes are not built yet (the step is): start one process")
+    recipe.model.to(accelerator.device)
     journal = Journal(out, position.step, tensorboard=tensorboard)
     try:
         for plan in plans[position.phase :]:
+            plan.phase.objective.to(accelerator.device)
             optimizer = optimizer_for(recipe.model, plan.phase)
             if saved is not None:
                 saved.restore(plan.phase.objective, optimizer)
                 saved = None
-            run = Run(recipe.model, optimizer, out, steps, journal, save_minutes, progress)
+            run = Run(recipe.model, optimizer, accelerator, out, steps, journal, save_minutes, progress)
             position = replace(_run(plan, run, position), phase=plan.number + 1, epoch=0, batch=0)
     finally:
         journal.close()
@@ -153,6 +161,7 @@ class Run:
 
     model: Model
     optimizer: torch.optim.Optimizer
+    accelerator: Accelerator
     out: Path
     steps: int
     journal: Journal
@@ -170,15 +179,11 @@ def _plan(number: int, phase: Phase, model: Model, pairs: Pairs, seed: int) -> P
 
 def _run(plan: Plan, run: Run, position: Position) -> Position:
     """Train one phase from `position` to its end."""
-    schedule = plan.phase.schedule
-    accelerator = Accelerator()
-    autocast = autocast_for(accelerator.device, schedule.precision)
-    run.model.to(accelerator.device)
-    plan.phase.objective.to(accelerator.device)
+    autocast = autocast_for(run.accelerator.device, plan.phase.schedule.precision)
     _train_mode(run.model, plan.phase)
     clock, saved_at = time.perf_counter(), time.monotonic()
     with stop_requested() as stop:
-        for epoch, number, rows, batch in _batches(plan, position, accelerator):
+        for epoch, number, rows, batch in _batches(plan, position, run.accelerator):
             done = epoch * plan.steps_per_epoch + number
             means = _update(plan, run, batch, position.step, done, autocast)
             now = time.perf_counter()
@@ -186,10 +191,11 @@ def _run(plan: Plan, run: Run, position: Position) -> Position:
             speed = rows / (now - clock)
             run.journal.write(position, {**means, "pairs_per_second": speed})
             run.progress(Progress(position.step, run.steps, means["loss"], speed))
-            if stop() or time.monotonic() - saved_at > 60 * run.save_minutes:
+            stopping = stop()
+            if stopping or time.monotonic() - saved_at > 60 * run.save_minutes:
                 save_state(run.out / "state", run.model, plan.phase.objective, run.optimizer, position)
                 saved_at = time.monotonic()
-            if stop():
+            if stopping:
                 raise Interrupted(
                     f"stopped after step {position.step} of {run.steps}; the state is in {run.out / 'state'}"
                 )
@@ -216,19 +222,22 @@ def _update(
 ) -> dict[str, float]:
     """One optimizer step; the numbers to log."""
     schedule, objective, optimizer = plan.phase.schedule, plan.phase.objective, run.optimizer
-    torch.manual_seed(_mixed_seed(plan.seed, plan.number, done))
+    seed = _mixed_seed(plan.seed, plan.number, done)
+    torch.manual_seed(seed)
     factor = warmup_cosine(done, plan.steps, schedule.warmup)
     for group in optimizer.param_groups:
         group["lr"] = group["peak"] * factor
     optimizer.zero_grad(set_to_none=True)
     cuts = {"micro": schedule.micro, "rows": schedule.rows}
-    stepped = step(run.model, objective, batch, seed=plan.seed + at, autocast=autocast, **cuts)
+    stepped = step(run.model, objective, batch, seed=seed, autocast=autocast, **cuts)
     if not math.isfinite(stepped.means["loss"]):
         raise FloatingPointError(
-            f"the loss is {stepped.means['loss']} at step {at}: lower --lr, raise --warmup, or use --precision float32"
+            f"the loss is {stepped.means['loss']} at step {at + 1}: lower --lr, raise --warmup, --precision float32"
         )
     trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     norm = nn.utils.clip_grad_norm_(trained, schedule.clip)
+    if not math.isfinite(float(norm)):
+        raise FloatingPointError(f"the gradient is {float(norm)} at step {at + 1}: lower --lr or raise --warmup")
     optimizer.step()
     objective.update(stepped.pairing)
     return {**stepped.means, "lr": schedule.lr * factor, "gradient_norm": float(norm)}
@@ -293,7 +302,7 @@ def autocast_for(device: torch.device, precision: str) -> Callable[[], AbstractC
     wanted = precision == "bf16"
     if precision == "auto":
         has_tiles = bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)())
-        wanted = torch.cuda.is_bf16_supported() if device.type == "cuda" else has_tiles
+        wanted = torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else has_tiles
     return partial(torch.autocast, device.type, torch.bfloat16) if wanted else nullcontext
 
 

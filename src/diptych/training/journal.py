@@ -33,7 +33,7 @@ class Journal:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError as error:
                 raise ModuleNotFoundError("TensorBoard is missing: uv pip install 'diptych[tensorboard]'") from error
-            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step or None)
+            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 
     def write(self, position: Position, numbers: dict[str, float]) -> None:
         """One line: where training is, and the step's numbers."""

@@ -45,6 +45,17 @@ class Schedule:
     rows: int | None = None
     precision: Literal["auto", "bf16", "float32"] = "auto"
 
+    def __post_init__(self) -> None:
+        least = {"epochs": 1, "batch_size": 1, "texts_per_image": 1, "bucket": 1, "micro": 1, "rows": 1}
+        for name, smallest in least.items():
+            value = getattr(self, name)
+            if value is not None and value < smallest:
+                raise ValueError(f"--{name.replace('_', '-')} is {value}; it must be at least {smallest}")
+        if not 0 <= self.warmup <= 1:
+            raise ValueError(f"--warmup is {self.warmup}; it is a share of the steps, 0 to 1")
+        if self.lr <= 0 or self.clip <= 0:
+            raise ValueError(f"--lr is {self.lr} and --clip is {self.clip}; both must be above 0")
+
 
 @dataclass(frozen=True)
 class Paper:

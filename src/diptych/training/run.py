@@ -25,11 +25,12 @@ import torch
 from datasets import Dataset
 from torch import Tensor
 
+from diptych.core.configuration import describe, require_trusted
 from diptych.core.model import Model
 from diptych.data.bad_rows import BadRows
 from diptych.data.pairs import Pairs, prepare
 from diptych.data.store import hash_of
-from diptych.models.checkpoint import CheckpointError, save
+from diptych.models.checkpoint import CheckpointError, describe_model, save
 from diptych.models.embed import with_frozen_features
 from diptych.training.fit import Fitted, Progress, fit
 from diptych.training.recipe import Recipe
@@ -100,14 +101,17 @@ def train(
 
     Raises:
         RunExists: if `out` holds a finished run, or one with other settings, and `overwrite` is false.
+        ConfigurationError, ValueError: if the recipe cannot be trained or saved, found before training.
+        FloatingPointError: if the loss or its gradient is not finite.
         diptych.training.fit.Interrupted: after Ctrl-C; calling again goes on.
     """
     listener = listener or Listener()
     about = {**about, "seed": seed, "rows": hash_of(rows["id"][:], rows["text"][:])}
-    _claim(out, about, overwrite)
-    bad = bad if bad is not None else BadRows(out / "bad_rows.jsonl")
     torch.manual_seed(seed)
     recipe = make()
+    _check(recipe)
+    _claim(out, about, overwrite)
+    bad = bad if bad is not None else BadRows(out / "bad_rows.jsonl")
     model = recipe.model
     pairs = ready(model, rows, init=init, bad=bad, listener=listener)
     fitted = fit(
@@ -132,7 +136,7 @@ def train(
         "peak_memory_mb": round(peak_memory_mb()),
     }
     note = {**about, "scorer": recipe.scorer, "result": result}
-    name = save(model, out / "model", reference=reference_inputs(rows, model), note=note)
+    name = save(model, out / "model", reference=reference_inputs(model), note=note)
     write_json(out / "run.json", {**note, "status": "done", "fingerprint": name, "versions": versions()})
     shutil.rmtree(out / "state", ignore_errors=True)
     return Trained(model, fitted, pairs, name, bad)
@@ -141,6 +145,11 @@ def train(
 def ready(model: Model, rows: Dataset, *, init: Model | None, bad: BadRows, listener: Listener) -> Pairs:
     """Fit the processors (or take those of `init`, with its weights) and make the rows' views."""
     if init is not None:
+        for name, own in model.processors.items():
+            there, here = describe(init.processors[name])["arguments"], describe(own)["arguments"]
+            other = [key for key in here if key != "definition" and there[key] != here[key]]
+            if other:
+                raise ValueError(f"--init has another {name} processor: {', '.join(other)}; give it the same")
         model.processors = dict(init.processors)
         try:
             model.load_state_dict(init.state_dict())
@@ -153,8 +162,8 @@ def ready(model: Model, rows: Dataset, *, init: Model | None, bad: BadRows, list
     return with_frozen_features(model, pairs, progress=listener.features)
 
 
-def reference_inputs(rows: Dataset, model: Model) -> dict[str, dict[str, Tensor]]:
-    """Two rows' inputs for every tower that reads a column, to check a checkpoint by: noise, and the first texts.
+def reference_inputs(model: Model) -> dict[str, dict[str, Tensor]]:
+    """Two rows' inputs for every tower, to check a checkpoint by: noise for pictures, and two fixed texts.
 
     No picture of the collection goes into a checkpoint, only noise of the right shape.
     """
@@ -169,9 +178,23 @@ def reference_inputs(rows: Dataset, model: Model) -> dict[str, dict[str, Tensor]
     return inputs
 
 
+def _check(recipe: Recipe) -> None:
+    """Find before training what would fail after it.
+
+    Raises:
+        ConfigurationError: if the model has a class that a checkpoint cannot name.
+        ValueError: if the recipe's scorer is not one of the model's parts.
+    """
+    require_trusted(describe_model(recipe.model))
+    if recipe.scorer not in recipe.model.parts:
+        raise ValueError(f"the recipe's scorer {recipe.scorer!r} is none of its parts {sorted(recipe.model.parts)}")
+
+
 def _claim(out: Path, about: Mapping[str, Any], overwrite: bool) -> None:
     """Make the folder this run's own: fresh, or one where the same run was interrupted."""
     file = out / "run.json"
+    if out.exists() and not out.is_dir():
+        raise RunExists(f"{out} is a file; --out is the folder of a run")
     if overwrite and file.exists():
         shutil.rmtree(out)
     if file.exists():
@@ -179,9 +202,11 @@ def _claim(out: Path, about: Mapping[str, Any], overwrite: bool) -> None:
         if kept.get("status") == "done":
             raise RunExists(f"{out} holds a finished run; choose another --out, or --overwrite it")
         about = json.loads(json.dumps(about))
-        other = [name for name in about if kept.get(name) != about[name]]
-        if other:
-            what = "; ".join(f"{name}: {kept.get(name)!r} there, {about[name]!r} now" for name in other)
+        there, now = _leaves(kept), _leaves(about)
+        other = [name for name in now if there.get(name) != now[name]]
+        begun = (out / "log.jsonl").exists() or (out / "state").exists()
+        if other and begun:
+            what = "; ".join(f"{name}: {there.get(name)!r} there, {now[name]!r} now" for name in other)
             raise RunExists(
                 f"{out} holds an unfinished run with other settings ({what}); give the same settings to go on with it, "
                 "choose another --out, or --overwrite it"
@@ -190,6 +215,14 @@ def _claim(out: Path, about: Mapping[str, Any], overwrite: bool) -> None:
         raise RunExists(f"{out} is not empty and holds no run; choose another --out")
     out.mkdir(parents=True, exist_ok=True)
     write_json(file, {**about, "status": "running", "versions": versions()})
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The values of nested mappings by dotted name."""
+    out: dict[str, Any] = {}
+    for name, value in tree.items():
+        out |= _leaves(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+    return out
 
 
 def open_run(folder: str | Path) -> Path:

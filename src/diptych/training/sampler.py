@@ -14,7 +14,7 @@ def shuffled_batches(
 
     Args:
         count: rows.
-        batch_size: the most rows of a batch; sizes differ by one at most, so none is tiny.
+        batch_size: the most rows of a batch; without buckets sizes differ by one at most, so none is tiny.
         key: what the order depends on, e.g. (seed, phase, epoch).
         lengths: `[count]`, of each row's texts; with `bucket` > 1, rows of like length share a batch.
         bucket: how many batches' rows are sorted by length together.

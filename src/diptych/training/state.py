@@ -50,7 +50,7 @@ class State:
             found = {name.split(".", 1)[1]: t for name, t in self.moments.items() if name.split(".", 1)[0] == str(i)}
             optimizer.state[parameter] = {
                 # In the parameter's own memory order: a fused optimizer walks both side by side.
-                name: tensor if name == "step" else torch.empty_like(parameter).copy_(tensor)
+                name: tensor.to(parameter.device) if name == "step" else torch.empty_like(parameter).copy_(tensor)
                 for name, tensor in found.items()
             }
 

@@ -70,7 +70,7 @@ def step(
         autocast: a context for the towers' forward, e.g. bf16; objectives run in the embeddings' own precision.
 
     Returns:
-        Term name -> mean over the batch of all processes, and `"loss"`, their weighted sum; the pairing.
+        `means`: term name -> mean over the batch of all processes, and `"loss"`, their weighted sum; `pairing`.
 
     Raises:
         KeyError: if the objective needs a view that the batch lacks.
@@ -108,7 +108,6 @@ def _pair(
     leaves: dict[str, dict[str, Tensor]] = {}
     everything: dict[str, Embedding] = {}
     keys, items, own = {}, {}, {}
-    width = all_most(max((batch.keys[view].shape[1] for view in kept), default=1))
     for view, pieces in kept.items():
         local = Embedding.cat([piece.embedding.map(Tensor.detach) for piece in pieces])
         if local.tokens is not None and local.mask is not None:
@@ -118,6 +117,7 @@ def _pair(
             )
         leaves[view] = {name: gather_rows(x)[0].requires_grad_() for name, x in local.named().items()}
         everything[view] = local.with_named(leaves[view])
+        width = all_most(batch.keys[view].shape[1])
         keys[view] = gather_rows(_pad_keys(batch.keys[view], width))[0]
         items[view], own[view] = gather_rows(batch.items[view])
     pairing = Pairing(everything, own, keys, items, dict(model.parts.items()), seed=seed)

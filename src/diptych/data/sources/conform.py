@@ -87,8 +87,11 @@ def _undecoded(raw: Raw, image: str) -> datasets.Dataset:
             f"column {image!r} of {raw.name} holds {feature}; expected images, their bytes or their paths: "
             f"give another column by --image-column NAME"
         )
+    for name, other in table.features.items():  # no picture is decoded by accident
+        if isinstance(other, datasets.Image):
+            table = table.cast_column(name, IMAGE)
     if isinstance(feature, datasets.Image):
-        return table.cast_column(image, IMAGE)
+        return table
     if isinstance(feature, datasets.Value) and feature.dtype in ("string", "large_string", "null"):
         return table if feature == STRING else table.cast_column(image, STRING)
     # Batch by batch and through the disk where the table lies on one: its bytes may not fit in memory.
@@ -214,7 +217,8 @@ def _made_ids(parts: Sequence[Part], written: Sequence[str | None]) -> list[str]
 
 def _splits(parts: Sequence[Part], table: datasets.Dataset) -> list[str | None] | None:
     """The split of each row: by the place its part lies at, else by a column `split`; None if neither says any."""
-    column = _strings(table, "split") if "split" in table.features else None
+    given = _strings(table, "split") if "split" in table.features else None
+    column = None if given is None else [(own or "").strip() or None for own in given]
     if all(part.split is None for part in parts):
         return column
     placed = [part.split for part in parts for _ in range(part.rows)]

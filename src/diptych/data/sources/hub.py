@@ -46,6 +46,8 @@ def read_hub(name: str) -> Raw:
     try:
         found = datasets.load_dataset(path, config or None)
     except (OSError, ValueError, RuntimeError) as error:
+        if Path(path).is_dir():
+            raise TableError(f"{path} looks like a folder of Parquet files but cannot be read: {error}") from error
         raise TableError(
             f"no dataset {path!r}{f' with configuration {config!r}' if config else ''} could be loaded from the "
             f"Hugging Face hub: {error}. Check the name, its configuration (hf:{path}:CONFIG), the network, and "

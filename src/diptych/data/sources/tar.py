@@ -217,7 +217,9 @@ def _members(path: Path, bad: BadRows) -> Iterator[tuple[str, bytes]]:
 
 def _take(sample: _Sample, suffix: str, data: bytes) -> bool:
     """Put a member in its place in the sample; False if its kind is not known or its place is taken."""
-    if suffix in _IMAGE_SUFFIXES and sample.image is None:
+    if suffix in _IMAGE_SUFFIXES:
+        if sample.image is not None:
+            sample.fault = ("ambiguous sample", "two images under one key; a key ends at its name's first dot")
         sample.image = data
         return True
     if suffix not in ("json", "txt", "cls"):

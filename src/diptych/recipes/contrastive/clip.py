@@ -43,5 +43,7 @@ def recipe(
         max_scale: 1 / temperature never exceeds this.
         smoothing: share of the target spread over all rows (not in the paper; ALIGN has it).
     """
+    if temperature <= 0:
+        raise ValueError(f"--temperature is {temperature}; it must be above 0")
     model = dual_encoder(towers, parts={"dot": Dot(1 / temperature, max_scale=max_scale)})
     return Recipe(model, phases=[Phase(InfoNCE(smoothing=smoothing), schedule, [augment])])
