@@ -308,7 +308,7 @@ def search(argv: Sequence[str]) -> None:
     for place, hit in enumerate(hits, 1):
         texts = hit.payload.get("texts") or [""]
         first = texts[0] if isinstance(texts, list) else str(texts)
-        out.print(f"{place:>3}  {hit.score:.3f}  {hit.id}  {first}", highlight=False, markup=False)
+        out.print(f"{place:>3}  {hit.score:.3f}  {hit.id}  {first}", highlight=False, markup=False, soft_wrap=True)
 
 
 def data(argv: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ tower, of its weights and of the inputs it read.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -56,11 +56,13 @@ def embed(
     return Embedding.cat(parts)[back]
 
 
-def with_frozen_features(model: Model, pairs: Pairs, *, progress: Progress | None = None) -> Pairs:
-    """The same pairs with the view of every frozen tower replaced by its stored pooled features."""
+def with_frozen_features(
+    model: Model, pairs: Pairs, *, only: Collection[str] = ("image", "text"), progress: Progress | None = None
+) -> Pairs:
+    """The same pairs with the views of frozen towers, of those in `only`, replaced by their stored pooled features."""
     views = dict(pairs.views)
     for name, tower in model.towers.items():
-        if name in views and is_frozen(tower) and "tokens" not in model.heads[name]:  # type: ignore[operator]
+        if name in views and name in only and is_frozen(tower) and "tokens" not in model.heads[name]:  # type: ignore[operator]
             views[name] = stored_features(model, name, views[name], progress=progress)
     return replace(pairs, views=views)
 

@@ -64,7 +64,9 @@ def index_table(
         OSError: if the disk is full; the earlier index is still there.
     """
     require_replaceable(absolute(folder))
-    pairs = with_frozen_features(model, prepare(rows, model.processors, bad=bad, progress=images), progress=rows_done)
+    pairs = with_frozen_features(
+        model, prepare(rows, model.processors, bad=bad, progress=images), only=["image"], progress=rows_done
+    )
     vectors = embed(model, "image", pairs.views["image"], progress=rows_done).dense.numpy()
     names = distinct(pairs.table["id"][:])
     described = read_description(Path(checkpoint))
