@@ -164,3 +164,19 @@ def test_tensorboard_has_the_same_losses(rows: Dataset, tmp_path: Path, unbroken
 def test_a_loss_that_is_not_finite_stops_the_run(rows: Dataset, tmp_path: Path):
     with pytest.raises(FloatingPointError, match=r"at step \d+: lower --lr"):
         train(lambda: recipe(lr=1e30, clip=1e30), rows, tmp_path / "run", about=ABOUT)
+
+
+def test_a_phase_trains_only_what_it_names(rows: Dataset, tmp_path: Path):
+    import torch
+
+    def heads_only() -> Recipe:
+        made = recipe(1)
+        made.phases[0].trainable = ("heads.*",)
+        return made
+
+    torch.manual_seed(0)
+    before = heads_only().model.state_dict()
+    model = train(heads_only, rows, tmp_path / "run", about=ABOUT).model
+    moved = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert moved and all(name.startswith("heads.") for name in moved)
+    assert all(parameter.requires_grad for parameter in model.parameters())  # only for that phase

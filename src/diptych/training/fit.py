@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -104,10 +104,12 @@ def fit(
     if accelerator.num_processes > 1:
         raise RuntimeError("runs over several processes are not built yet (the step is): start one process")
     recipe.model.to(accelerator.device)
+    free = {name for name, parameter in recipe.model.named_parameters() if parameter.requires_grad}
     journal = Journal(out, position.step, tensorboard=tensorboard)
     try:
         for plan in plans[position.phase :]:
             plan.phase.objective.to(accelerator.device)
+            train_only(recipe.model, {n for n in free if any(fnmatch(n, each) for each in plan.phase.trainable)})
             optimizer = optimizer_for(recipe.model, plan.phase)
             if saved is not None:
                 saved.restore(plan.phase.objective, optimizer)
@@ -116,6 +118,7 @@ def fit(
             position = replace(_run(plan, run, position), phase=plan.number + 1, epoch=0, batch=0)
     finally:
         journal.close()
+        train_only(recipe.model, free)
     recipe.model.eval()
     return Fitted(position.step, position.seconds, position.pairs / max(position.seconds, 1e-9), journal.losses())
 
@@ -261,6 +264,12 @@ def ahead(make: Sequence[Callable[[], T]], *, threads: int) -> Iterator[T]:
                 future.cancel()
 
 
+def train_only(model: Model, names: Collection[str]) -> None:
+    """Let gradients be taken for the parameters of these names, and for no others."""
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in names)
+
+
 def optimizer_for(model: Model, phase: Phase) -> torch.optim.Optimizer:
     """AdamW over what the phase trains: matrices decay, the rest does not; towers have their own rate.
 
@@ -270,7 +279,7 @@ def optimizer_for(model: Model, phase: Phase) -> torch.optim.Optimizer:
     schedule = phase.schedule
     groups: dict[tuple[bool, bool], list[Tensor]] = {}
     for name, parameter in [*model.named_parameters(), *phase.objective.named_parameters(prefix="objective")]:
-        if parameter.requires_grad and any(fnmatch(name, pattern) for pattern in phase.trainable):
+        if parameter.requires_grad:
             groups.setdefault((name.startswith("towers."), parameter.dim() >= 2), []).append(parameter)
     if not groups:
         raise ValueError(f"nothing is trained: no parameter that is not frozen matches {list(phase.trainable)}")

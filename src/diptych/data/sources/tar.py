@@ -26,15 +26,15 @@ from rich.progress import Progress
 from diptych.data.bad_rows import BadRow, BadRows
 from diptych.data.cache import cache_root
 from diptych.data.sources.files import parse_object
+from diptych.data.sources.folder import IMAGE_SUFFIXES
 from diptych.data.sources.raw import Part, Raw, stack, table_of
 
 log = logging.getLogger(__name__)
 
-_FORMAT = 1
+_FORMAT = 2
 """Part of the cache's key: raise it when what is written for the same tar changes."""
 
 _IMAGES = datasets.Features({"image": datasets.Image(decode=False)})
-_IMAGE_SUFFIXES = frozenset({"jpg", "jpeg", "png", "webp"})
 _KEY = "__key__"
 _BATCH_ROWS = 1000
 _BATCH_BYTES = 64 << 20
@@ -217,7 +217,7 @@ def _members(path: Path, bad: BadRows) -> Iterator[tuple[str, bytes]]:
 
 def _take(sample: _Sample, suffix: str, data: bytes) -> bool:
     """Put a member in its place in the sample; False if its kind is not known or its place is taken."""
-    if suffix in _IMAGE_SUFFIXES:
+    if f".{suffix}" in IMAGE_SUFFIXES:
         if sample.image is not None:
             sample.fault = ("ambiguous sample", "two images under one key; a key ends at its name's first dot")
         sample.image = data
