@@ -13,10 +13,9 @@ from diptych.core.embedding import Embedding, Features
 
 @dataclass(frozen=True)
 class Route:
-    """How a view is encoded: by which tower, and which other views must be encoded first."""
+    """How a view is encoded: by which tower."""
 
     tower: str
-    after: tuple[str, ...] = ()
 
 
 @runtime_checkable
@@ -79,10 +78,19 @@ class Model(nn.Module):
             return Features(inputs["pooled"].float(), inputs.get("tokens"), inputs.get("mask"))
         return self.towers[self.route(view).tower](inputs)
 
-    def encode(
-        self, view: str, inputs: Mapping[str, Tensor], given: Mapping[str, Embedding] | None = None
-    ) -> Embedding:
-        """Encode N rows of a view: tower, then every head of the tower."""
+    def encode(self, view: str, inputs: Mapping[str, Tensor]) -> Embedding:
+        """Encode N rows of a view: tower, then every head of the tower.
+
+        Args:
+            view: e.g. `"text"` or `"image@strong"`.
+            inputs: name -> tensor led by N rows, as the tower's processor makes them.
+
+        Returns:
+            Vectors `[N, D]` of every space that has a head; tokens `[N, T, D']` where a head is named `"tokens"`.
+
+        Raises:
+            KeyError: if no tower takes the view.
+        """
         features = self.features(view, inputs)
         heads = cast(nn.ModuleDict, self.heads[self.route(view).tower])
         spaces = {space: head(features) for space, head in heads.items()}

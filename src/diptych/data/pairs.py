@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -33,7 +33,6 @@ class Pairs:
     views: Mapping[str, View]
     keys: Keys
     cut_texts: int = 0
-    bad: BadRows = field(default_factory=BadRows)
 
     def __len__(self) -> int:
         return len(self.table)
@@ -95,7 +94,7 @@ def prepare(
     texts: Sequence[Sequence[str]] = table["text"][:]
     ragged, cut_texts = tokenize([one for row in texts for one in row], text)
     keys = make_keys(table["id"][:], texts)
-    return Pairs(table, {"image": view, "text": ragged}, keys, cut_texts, bad)
+    return Pairs(table, {"image": view, "text": ragged}, keys, cut_texts)
 
 
 def tokenize(texts: Sequence[str], processor: Processor) -> tuple[View, int]:
