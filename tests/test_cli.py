@@ -14,7 +14,7 @@ import diptych.recipes
 from diptych.cli import COMMANDS, main
 from diptych.recipes import find_recipe
 
-SIZES = ["--image-size", "24", "--width", "16", "--vocabulary", "300", "--max-length", "16"]
+SIZES = ["--image-size", "24", "--width", "16", "--vocab-size", "300", "--max-length", "16"]
 SMALL = [*SIZES, "--batch-size", "24", "--precision", "float32", "--lr", "3e-3"]
 
 
@@ -117,14 +117,14 @@ def test_a_recipe_dropped_into_a_package_path_works(shapes: Path, tmp_path: Path
     own = find_recipe("clip").file
     folder = tmp_path / "package" / "contrastive"
     folder.mkdir(parents=True)
-    source = own.read_text().replace("smoothing: float = 0.0", "softness: float = 0.2")
-    (folder / "dropped.py").write_text(source.replace("smoothing=smoothing", "smoothing=softness"))
+    source = own.read_text().replace("label_smoothing: float = 0.0", "softness: float = 0.2")
+    (folder / "dropped.py").write_text(source.replace("label_smoothing=label_smoothing", "label_smoothing=softness"))
     monkeypatch.setattr(diptych.recipes, "__path__", [*diptych.recipes.__path__, str(tmp_path / "package")])
     out = tmp_path / "run"
-    words = ["--recipe", "dropped", "--softness", "0.3", "--epochs", "1", "--phases.0.schedule.clip", "0.5"]
+    words = ["--recipe", "dropped", "--softness", "0.3", "--epochs", "1", "--phases.0.schedule.grad_clip", "0.5"]
     assert run("train", shapes, "--out", out, *words, *SMALL) == 0
     note = json.loads((out / "run.json").read_text())
-    assert note["arguments"]["softness"] == 0.3 and note["overrides"] == {"phases.0.schedule.clip": "0.5"}
+    assert note["arguments"]["softness"] == 0.3 and note["overrides"] == {"phases.0.schedule.grad_clip": "0.5"}
     assert (
         run("train", shapes, "--out", tmp_path / "b", "--recipe", str(folder / "dropped.py"), "--epochs", "1", *SMALL)
         == 0

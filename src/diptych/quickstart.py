@@ -39,7 +39,7 @@ TOWERS = Towers(
     depths=(2, 2),
     text_width=192,
     text_depth=2,
-    vocabulary=800,
+    vocab_size=800,
     max_length=32,
     width=256,
     dropout=0.1,
@@ -113,7 +113,7 @@ def galleries(table: Dataset) -> Galleries:
 def _train(rows: Dataset, folder: Path, seed: int, shown: Bars) -> Trained:
     def again(overwrite: bool) -> Trained:
         return train(
-            lambda: find_recipe("clip").recipe(TOWERS, SCHEDULE, AUGMENT, smoothing=0.1),
+            lambda: find_recipe("clip").recipe(TOWERS, SCHEDULE, AUGMENT, label_smoothing=0.1),
             rows,
             folder,
             about=ABOUT,

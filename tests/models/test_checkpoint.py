@@ -23,7 +23,7 @@ TEXTS = ["a red circle", "one square drawn in blue", "نص عربي", "🦄 emoj
 
 def small_model(seed: int = 0, **towers) -> Model:
     torch.manual_seed(seed)
-    model = dual_encoder(Towers(image_size=16, width=8, vocabulary=300, max_length=9, **towers), parts={"dot": Dot()})
+    model = dual_encoder(Towers(image_size=16, width=8, vocab_size=300, max_length=9, **towers), parts={"dot": Dot()})
     model.processors["text"].fit(TEXTS)
     return model.eval()
 

@@ -10,13 +10,13 @@ from diptych.scoring import Dot
 
 
 def loss(
-    image: np.ndarray, text: np.ndarray, image_keys, text_keys, *, scale: float = 5.0, smoothing: float = 0.0
+    image: np.ndarray, text: np.ndarray, image_keys, text_keys, *, scale: float = 5.0, label_smoothing: float = 0.0
 ) -> float:
     everything = {"image": Embedding({"dense": torch.tensor(image)}), "text": Embedding({"dense": torch.tensor(text)})}
     rows = {"image": slice(0, len(image)), "text": slice(0, len(text))}
     keys = {"image": torch.tensor(image_keys), "text": torch.tensor(text_keys)}
     pairing = Pairing(everything, rows, keys, {}, {"dot": Dot(scale).double()})
-    return float(InfoNCE(smoothing=smoothing)(pairing).detach())
+    return float(InfoNCE(label_smoothing=label_smoothing)(pairing).detach())
 
 
 def by_hand(scores: np.ndarray, target: np.ndarray) -> float:
@@ -55,10 +55,10 @@ def test_smoothing_spreads_its_share_over_all_rows(vectors):
     image, text = vectors[0], vectors[1][:4]
     keys = [[i] for i in range(4)]
     expected = by_hand(5 * image @ text.T, 0.9 * np.eye(4) + 0.1 / 4)
-    assert loss(image, text, keys, keys, smoothing=0.1) == pytest.approx(expected, rel=1e-6)
+    assert loss(image, text, keys, keys, label_smoothing=0.1) == pytest.approx(expected, rel=1e-6)
 
 
-@pytest.mark.parametrize("bad", [{"a": "text"}, {"smoothing": 1.0}, {"smoothing": -0.1}])
+@pytest.mark.parametrize("bad", [{"a": "text"}, {"label_smoothing": 1.0}, {"label_smoothing": -0.1}])
 def test_arguments_that_make_no_sense(bad):
     with pytest.raises(ValueError):
         InfoNCE(**bad)

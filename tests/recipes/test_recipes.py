@@ -22,19 +22,19 @@ from diptych.training.recipe import Phase, Recipe, Schedule
 
 def recipe(towers: Towers = Towers(), schedule: Schedule = Schedule(), *, softness: float = 0.25) -> Recipe:
     model = dual_encoder(towers, parts={"dot": Dot()})
-    return Recipe(model, phases=[Phase(InfoNCE(smoothing=softness), schedule)])
+    return Recipe(model, phases=[Phase(InfoNCE(label_smoothing=softness), schedule)])
 """
 
 
 def small() -> Recipe:
-    return find_recipe("clip").recipe(Towers(image_size=16, width=8, vocabulary=300), Schedule(epochs=2))
+    return find_recipe("clip").recipe(Towers(image_size=16, width=8, vocab_size=300), Schedule(epochs=2))
 
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_every_recipe_says_its_paper_and_claim_and_builds(name: str):
     found = find_recipe(name)
     assert isinstance(found.paper, Paper) and isinstance(found.claim, Claim)
-    assert isinstance(found.recipe(Towers(image_size=16, width=8, vocabulary=300)).model, nn.Module)
+    assert isinstance(found.recipe(Towers(image_size=16, width=8, vocab_size=300)).model, nn.Module)
 
 
 def test_a_file_dropped_into_a_package_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -42,8 +42,8 @@ def test_a_file_dropped_into_a_package_folder_is_found(tmp_path: Path, monkeypat
     (tmp_path / "contrastive" / "dropped.py").write_text(MINE)
     monkeypatch.setattr(diptych.recipes, "__path__", [*diptych.recipes.__path__, str(tmp_path)])
     assert "dropped" in recipe_names()
-    built = find_recipe("dropped").recipe(Towers(image_size=16, width=8, vocabulary=300))
-    assert built.phases[0].objective.smoothing == 0.25
+    built = find_recipe("dropped").recipe(Towers(image_size=16, width=8, vocab_size=300))
+    assert built.phases[0].objective.label_smoothing == 0.25
 
 
 def test_two_files_of_one_name_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -63,10 +63,10 @@ def test_a_wrong_name_suggests_the_right_one():
 
 def test_override_changes_one_field():
     changed = override(
-        small(), {"phases.0.schedule.lr": "1e-2", "phases.0.objective.smoothing": "0.1", "scorer": "dot"}
+        small(), {"phases.0.schedule.lr": "1e-2", "phases.0.objective.label_smoothing": "0.1", "scorer": "dot"}
     )
     assert changed.phases[0].schedule == Schedule(epochs=2, lr=0.01)
-    assert changed.phases[0].objective.smoothing == 0.1
+    assert changed.phases[0].objective.label_smoothing == 0.1
 
 
 def test_override_takes_lists_for_tuples():
@@ -80,7 +80,7 @@ def test_override_takes_lists_for_tuples():
         ("phases.0.schedule.rate", "1", "no field 'rate' there; there are epochs"),
         ("phases.0.schedule.epochs", "many", "expected int"),
         ("phases.0.schedule.epochs", "0", "must be at least 1"),
-        ("phases.0.objective.smoothing", "5.0", "expected 0 <= smoothing < 1"),
+        ("phases.0.objective.label_smoothing", "5.0", "expected 0 <= label_smoothing < 1"),
         ("model.towers", "1", "built already"),
     ],
 )

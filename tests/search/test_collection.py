@@ -17,7 +17,7 @@ from diptych.training.run import reference_inputs
 
 
 def checkpoint(folder: Path, *, width: int) -> Path:
-    model = dual_encoder(Towers(image_size=16, width=width, vocabulary=300, max_length=9), parts={"dot": Dot()})
+    model = dual_encoder(Towers(image_size=16, width=width, vocab_size=300, max_length=9), parts={"dot": Dot()})
     model.processors["text"].fit(["a red circle"])
     save(model, folder, reference=reference_inputs(model))
     return folder

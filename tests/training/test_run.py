@@ -27,7 +27,7 @@ ABOUT = {"recipe": "clip", "data": "shapes"}
 
 
 def recipe(epochs: int = 3, **changes) -> Recipe:
-    towers = Towers(image_size=24, width=16, vocabulary=300, max_length=16, dropout=0.1)
+    towers = Towers(image_size=24, width=16, vocab_size=300, max_length=16, dropout=0.1)
     schedule = Schedule(**{"epochs": epochs, "batch_size": 24, "lr": 3e-3, "precision": "float32", **changes})
     return find_recipe("clip").recipe(towers, schedule)
 
@@ -130,7 +130,7 @@ def test_micro_batches_and_row_chunks_train_alike(rows: Dataset, tmp_path: Path)
 
 def test_frozen_towers_do_not_move_and_their_features_are_stored(rows: Dataset, tmp_path: Path):
     def frozen() -> Recipe:
-        towers = Towers(image_size=24, width=16, vocabulary=300, max_length=16, freeze="both", hidden=8)
+        towers = Towers(image_size=24, width=16, vocab_size=300, max_length=16, freeze="both", hidden=8)
         return find_recipe("clip").recipe(towers, Schedule(epochs=2, batch_size=24, precision="float32"))
 
     import torch
@@ -163,7 +163,7 @@ def test_tensorboard_has_the_same_losses(rows: Dataset, tmp_path: Path, unbroken
 
 def test_a_loss_that_is_not_finite_stops_the_run(rows: Dataset, tmp_path: Path):
     with pytest.raises(FloatingPointError, match=r"at step \d+: lower --lr"):
-        train(lambda: recipe(lr=1e30, clip=1e30), rows, tmp_path / "run", about=ABOUT)
+        train(lambda: recipe(lr=1e30, grad_clip=1e30), rows, tmp_path / "run", about=ABOUT)
 
 
 def test_a_phase_trains_only_what_it_names(rows: Dataset, tmp_path: Path):

@@ -9,8 +9,9 @@ from diptych.core.embedding import Embedding, Features, Tokens
 from diptych.core.encoder import Encoder
 from diptych.core.model import Model, Route
 from diptych.core.objective import Example, Needs, Objective, Total
-from diptych.core.pairing import Pairing
+from diptych.core.pairing import Pairing, PairScores
 from diptych.core.scorer import Scorer
+from diptych.core.teacher import Teacher
 
 __all__ = [
     "Batch",
@@ -21,9 +22,11 @@ __all__ = [
     "Model",
     "Needs",
     "Objective",
+    "PairScores",
     "Pairing",
     "Route",
     "Scorer",
+    "Teacher",
     "Tokens",
     "Total",
 ]

@@ -7,31 +7,49 @@ rows, over several processes. They give the same loss and the same gradients.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import torch
 from torch import Tensor, nn
 
 from diptych.core.batch import Batch
 from diptych.core.embedding import Embedding
-from diptych.core.pairing import Pairing
+from diptych.core.pairing import Pairing, PairScores
 
 
 @dataclass(frozen=True)
 class Needs:
-    """What an objective reads: views of the student, views of the teacher, parts of the model."""
+    """What an objective reads.
+
+    Attributes:
+        views: of the student.
+        teacher: views of the teacher.
+        parts: of the model.
+        pairs: (anchors' view, other view) that a teacher must score pairs of.
+        columns: of the table or of surveys, found in `Pairing.extra` as `"view/column"`.
+    """
 
     views: frozenset[str] = frozenset()
     teacher: frozenset[str] = frozenset()
     parts: frozenset[str] = frozenset()
+    pairs: frozenset[tuple[str, str]] = frozenset()
+    columns: frozenset[str] = frozenset()
 
     def __or__(self, other: Needs) -> Needs:
-        return Needs(self.views | other.views, self.teacher | other.teacher, self.parts | other.parts)
+        return Needs(*(getattr(self, field.name) | getattr(other, field.name) for field in fields(self)))
 
 
 @dataclass(frozen=True)
 class Example:
-    """A small case of an objective, for the contract tests: embeddings that a model might have given."""
+    """A small case of an objective, for the contract tests: embeddings that a model might have given.
+
+    Attributes:
+        objective: with arguments that exercise it.
+        parts: by name, as in a model; all that `needs` names.
+        embeddings, keys, items, inputs, extra: as in `Pairing`, of every row; see `example_keys`.
+        teacher: what a teacher says of those rows, if the objective needs one: its rows in the same order first.
+        pair_scores: as in `Pairing`, of every row.
+    """
 
     objective: Objective
     parts: Mapping[str, nn.Module]
@@ -39,6 +57,9 @@ class Example:
     keys: Mapping[str, Tensor]
     items: Mapping[str, Tensor]
     inputs: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
+    extra: Mapping[str, Tensor] = field(default_factory=dict)
+    teacher: Pairing | None = None
+    pair_scores: Mapping[tuple[str, str], PairScores] = field(default_factory=dict)
 
 
 class Objective(nn.Module):
@@ -49,6 +70,8 @@ class Objective(nn.Module):
     """
 
     name: str = "objective"
+    streams: bool = False
+    """Whether `forward` itself never holds more than a few rows of scores: the step then gives it all rows at once."""
 
     @property
     def needs(self) -> Needs:
@@ -87,11 +110,16 @@ class Total(Objective):
 
     def __init__(self, weighted: list[tuple[float, Objective]]) -> None:
         super().__init__()
-        self.weights = [weight for weight, _ in weighted]
+        self.weights = [float(weight) for weight, _ in weighted]
         self.objectives = nn.ModuleList([term for _, term in weighted])
         names = [term.name for _, term in weighted]
         if len(set(names)) != len(names):
             raise ValueError(f"two terms of one objective share a name: {names}; give each its own `name`")
+
+    @property
+    def weighted(self) -> list[tuple[float, Objective]]:
+        """The constructor's argument."""
+        return self.terms()
 
     def terms(self) -> list[tuple[float, Objective]]:
         return list(zip(self.weights, self.objectives, strict=True))  # type: ignore[arg-type]

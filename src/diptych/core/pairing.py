@@ -12,6 +12,22 @@ from diptych.core.embedding import Embedding
 
 
 @dataclass(frozen=True)
+class PairScores:
+    """Scores of chosen pairs, by a teacher that cannot afford all of them.
+
+    Attributes:
+        index: `[n, K]` int64, which rows of the other view's `all` were scored for each anchor; -1 pads.
+        scores: `[n, K]`; what stands beside a -1 means nothing.
+    """
+
+    index: Tensor
+    scores: Tensor
+
+    def __getitem__(self, rows: slice) -> PairScores:
+        return PairScores(self.index[rows], self.scores[rows])
+
+
+@dataclass(frozen=True)
 class Pairing:
     """A chunk of anchor rows against the whole batch of all processes.
 
@@ -20,10 +36,11 @@ class Pairing:
         rows: view -> the slice of `all[view]` to answer for now.
         keys, items: as in `Batch`, of `all`.
         inputs: as in `Batch`, of `rows` only.
-        extra: as in `Batch`; not filled yet.
+        extra: `"view/column"` -> `[N_view, ...]`, of `all`: the columns that the objective needs.
         parts: the model's parts by name (scorers, fusion encoders, decoders).
-        teacher: what a teacher says of the same batch, its `parts` the teacher's; no teacher is built yet.
-        pair_scores: view pair -> scores, for teachers that only score pairs; likewise.
+        teacher: what a teacher says of the same batch, its `parts` the teacher's. Its `all` begins with the rows of
+            the batch, in the student's order, and may go on with rows that the teacher remembers.
+        pair_scores: (anchors' view, other view) -> scores of pairs, of `rows`, by a teacher that only scores pairs.
         seed: of this step; `uniform` mixes it with the items.
     """
 
@@ -35,7 +52,7 @@ class Pairing:
     inputs: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
     extra: Mapping[str, Tensor] = field(default_factory=dict)
     teacher: Pairing | None = None
-    pair_scores: Mapping[tuple[str, str], Tensor] = field(default_factory=dict)
+    pair_scores: Mapping[tuple[str, str], PairScores] = field(default_factory=dict)
     seed: int = 0
 
     def mine(self, view: str) -> Embedding:

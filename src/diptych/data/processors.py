@@ -94,7 +94,7 @@ class TextProcessor:
     `[END]` token, so an empty query has a token too.
 
     Args:
-        vocabulary: the most tokens the vocabulary may have, at least 258; embeddings are sized by it.
+        vocab_size: the most tokens the vocabulary may have, at least 258; embeddings are sized by it.
         max_length: tokens kept of a text, the last one included; longer texts are cut and counted.
         lowercase: fold case (NFKC is always applied).
         definition: a ready tokenizer as the JSON of `tokenizers`; None until `fit`.
@@ -104,7 +104,7 @@ class TextProcessor:
 
     def __init__(
         self,
-        vocabulary: int = 8192,
+        vocab_size: int = 8192,
         *,
         max_length: int = 64,
         lowercase: bool = True,
@@ -112,9 +112,9 @@ class TextProcessor:
         pad_id: int = 0,
         column: str = "text",
     ) -> None:
-        if definition is None and vocabulary < 258:
-            raise ValueError(f"--vocabulary is {vocabulary}; 256 bytes and two marks need at least 258")
-        self.vocabulary, self.max_length, self.lowercase = vocabulary, max_length, lowercase
+        if definition is None and vocab_size < 258:
+            raise ValueError(f"--vocab-size is {vocab_size}; 256 bytes and two marks need at least 258")
+        self.vocab_size, self.max_length, self.lowercase = vocab_size, max_length, lowercase
         self.pad_id, self.column = pad_id, column
         self.definition = definition
         self._tokenizer = Tokenizer.from_str(definition) if definition else None
@@ -132,7 +132,7 @@ class TextProcessor:
         tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
         tokenizer.decoder = decoders.ByteLevel()
         trainer = trainers.BpeTrainer(
-            vocab_size=self.vocabulary,
+            vocab_size=self.vocab_size,
             special_tokens=["[PAD]", "[END]"],
             initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
             show_progress=False,

@@ -49,7 +49,7 @@ class TextTransformer(Encoder):
     """Texts as token ids to the mean of their contextual tokens.
 
     Args:
-        vocabulary: number of token ids.
+        vocab_size: number of token ids.
         width: D of every token and of the pooled features.
         depth: number of blocks.
         heads: attention heads; divides `width`.
@@ -59,7 +59,7 @@ class TextTransformer(Encoder):
 
     def __init__(
         self,
-        vocabulary: int,
+        vocab_size: int,
         *,
         width: int = 256,
         depth: int = 4,
@@ -70,9 +70,9 @@ class TextTransformer(Encoder):
         super().__init__()
         if width % heads:
             raise ValueError(f"width {width} is not a multiple of heads {heads}")
-        self.vocabulary, self.width, self.depth, self.heads = vocabulary, width, depth, heads
+        self.vocab_size, self.width, self.depth, self.heads = vocab_size, width, depth, heads
         self.max_length, self.dropout = max_length, dropout
-        self.token = nn.Embedding(vocabulary, width)
+        self.token = nn.Embedding(vocab_size, width)
         self.place = nn.Parameter(torch.randn(max_length, width) * 0.02)
         self.drop = nn.Dropout(dropout)
         self.blocks = nn.ModuleList([Block(width, heads, dropout=dropout) for _ in range(depth)])

@@ -33,7 +33,7 @@ class Towers:
         text: "small" for our own, else a folder or hub name of a transformers text model.
         text_width: of our own text tower.
         text_depth: its number of blocks.
-        vocabulary: most tokens that our own tokenizer learns.
+        vocab_size: most tokens that our own tokenizer learns.
         max_length: most tokens of a text; longer ones are cut and counted.
         width: of the embedding.
         hidden: width of the projections' MLP; 0 for linear projections.
@@ -54,7 +54,7 @@ class Towers:
     text: str = "small"
     text_width: int = 256
     text_depth: int = 4
-    vocabulary: int = 8192
+    vocab_size: int = 8192
     max_length: int = 64
     width: int = 256
     hidden: int = 0
@@ -117,11 +117,11 @@ def _image_tower(towers: Towers) -> tuple[Encoder, ImageProcessor]:
 def _text_tower(towers: Towers) -> tuple[Encoder, TextProcessor]:
     if towers.text == "small":
         encoder = TextTransformer(
-            towers.vocabulary,
+            towers.vocab_size,
             width=towers.text_width,
             depth=towers.text_depth,
             max_length=towers.max_length,
             dropout=towers.dropout,
         )
-        return encoder, TextProcessor(towers.vocabulary, max_length=towers.max_length)
+        return encoder, TextProcessor(towers.vocab_size, max_length=towers.max_length)
     return HubText.open(towers.text, max_length=towers.max_length)

@@ -30,19 +30,19 @@ class InfoNCE(Objective):
     Args:
         a, b: the two views.
         scorer: the part that scores them.
-        smoothing: label smoothing in [0, 1): this share of the target is spread over all rows (ALIGN uses 0.1).
+        label_smoothing: label smoothing in [0, 1): this share of the target is spread over all rows (ALIGN uses 0.1).
 
     The mean is over the anchor rows of both views together, `N_a + N_b`; with `N_a = N_b` that is the
     usual average of the two directions.
     """
 
-    def __init__(self, a: str = "image", b: str = "text", *, scorer: str = "dot", smoothing: float = 0.0) -> None:
+    def __init__(self, a: str = "image", b: str = "text", *, scorer: str = "dot", label_smoothing: float = 0.0) -> None:
         super().__init__()
         if a == b:
             raise ValueError(f"InfoNCE compares two views; got {a!r} twice; a second could be '{a}@strong'")
-        if not 0 <= smoothing < 1:
-            raise ValueError(f"smoothing is {smoothing}; expected 0 <= smoothing < 1")
-        self.a, self.b, self.scorer, self.smoothing = a, b, scorer, smoothing
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(f"label_smoothing is {label_smoothing}; expected 0 <= label_smoothing < 1")
+        self.a, self.b, self.scorer, self.label_smoothing = a, b, scorer, label_smoothing
         self.name = f"infonce/{a}-{b}/{scorer}"
 
     @property
@@ -60,8 +60,8 @@ class InfoNCE(Objective):
         positives = pairing.positives(anchors, others)
         count = positives.sum(1)
         target = positives / count.clamp(min=1)[:, None].to(scores.dtype)
-        if self.smoothing:
-            target = (1 - self.smoothing) * target + self.smoothing / scores.shape[1]
+        if self.label_smoothing:
+            target = (1 - self.label_smoothing) * target + self.label_smoothing / scores.shape[1]
         loss = torch.logsumexp(scores, 1) - (scores * target).sum(1)
         return (loss * (count > 0)).sum()
 

@@ -18,7 +18,7 @@ def override(recipe: Recipe, changes: dict[str, str]) -> Recipe:
 
     Args:
         recipe: as its function gave it.
-        changes: dotted path -> value as YAML, e.g. `{"phases.0.objective.smoothing": "0.1"}`.
+        changes: dotted path -> value as YAML, e.g. `{"phases.0.objective.label_smoothing": "0.1"}`.
 
     Raises:
         ValueError: if a path does not exist (the message lists what does), or the value is of another kind.

@@ -35,7 +35,7 @@ from diptych.data.views import Processed
 from diptych.training.interrupt import Interrupted, stop_requested
 from diptych.training.journal import Journal
 from diptych.training.recipe import Phase, Recipe
-from diptych.training.sampler import shuffled_batches
+from diptych.training.sampler import Epoch
 from diptych.training.state import Position, load_state, save_state
 from diptych.training.step import step
 
@@ -140,11 +140,11 @@ class Plan:
     def epoch(self, epoch: int) -> list[np.ndarray]:
         """The rows of each batch of an epoch."""
         schedule, pairs = self.phase.schedule, self.pairs
-        lengths = getattr(pairs.views["text"], "lengths", None) if schedule.bucket > 1 else None
+        lengths = getattr(pairs.views["text"], "lengths", None)
         if lengths is not None:
             lengths = np.add.reduceat(lengths, pairs.keys.offsets[:-1]) / np.diff(pairs.keys.offsets)
-        key = (self.seed, self.number, epoch)
-        return shuffled_batches(len(pairs), schedule.batch_size, key=key, lengths=lengths, bucket=schedule.bucket)
+        known = Epoch(len(pairs), epoch, schedule.epochs, (self.seed, self.number, epoch), lengths)
+        return self.phase.sampler(known, schedule.batch_size)
 
     def batch(self, rows: np.ndarray, epoch: int, number: int, rank: int, size: int) -> Batch:
         """The batch of this process: a pure function of its arguments and the plan."""
@@ -238,7 +238,7 @@ def _update(
             f"the loss is {stepped.means['loss']} at step {at + 1}: lower --lr, raise --warmup, --precision float32"
         )
     trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    norm = nn.utils.clip_grad_norm_(trained, schedule.clip)
+    norm = nn.utils.clip_grad_norm_(trained, schedule.grad_clip)
     if not math.isfinite(float(norm)):
         raise FloatingPointError(f"the gradient is {float(norm)} at step {at + 1}: lower --lr or raise --warmup")
     optimizer.step()
@@ -287,7 +287,7 @@ def optimizer_for(model: Model, phase: Phase) -> torch.optim.Optimizer:
         [
             {
                 "params": parameters,
-                "peak": schedule.lr * (schedule.tower_lr if in_tower else 1.0),
+                "peak": schedule.lr * (schedule.tower_lr_scale if in_tower else 1.0),
                 "weight_decay": schedule.weight_decay if decays else 0.0,
             }
             for (in_tower, decays), parameters in groups.items()

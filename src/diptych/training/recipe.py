@@ -8,7 +8,10 @@ from typing import Literal
 
 from diptych.core.model import Model
 from diptych.core.objective import Objective
+from diptych.core.teacher import Teacher
 from diptych.data.transforms import Transform
+from diptych.training.sampler import Sampler, Shuffled
+from diptych.training.survey import Survey
 
 
 @dataclass(frozen=True)
@@ -20,12 +23,11 @@ class Schedule:
         batch_size: rows (images) of a step, over all processes.
         texts_per_image: texts drawn of each row in a step.
         lr: peak learning rate of AdamW.
-        tower_lr: times lr for the towers; lr itself is for projections and parts. Pretrained towers want 0.01 to 0.1.
+        tower_lr_scale: times lr for the towers (pretrained ones want 0.01 to 0.1); lr is that of projections and parts.
         weight_decay: of matrices; biases, norms and scalars have none.
         beta2: of AdamW.
         warmup: share of the steps in which lr rises from 0; then it falls to 0 as a cosine.
-        clip: largest norm of the gradient.
-        bucket: batches whose rows are sorted by text length together, so that less padding is computed; 1 sorts none.
+        grad_clip: largest norm of the gradient.
         micro: rows of a view that are encoded at a time, for batches that do not fit memory.
         rows: anchor rows that the objective runs on at a time, likewise.
         precision: "auto" is bf16 where the machine multiplies it fast.
@@ -35,26 +37,25 @@ class Schedule:
     batch_size: int = 256
     texts_per_image: int = 1
     lr: float = 1e-3
-    tower_lr: float = 1.0
+    tower_lr_scale: float = 1.0
     weight_decay: float = 0.1
     beta2: float = 0.98
     warmup: float = 0.1
-    clip: float = 1.0
-    bucket: int = 1
+    grad_clip: float = 1.0
     micro: int | None = None
     rows: int | None = None
     precision: Literal["auto", "bf16", "float32"] = "auto"
 
     def __post_init__(self) -> None:
-        least = {"epochs": 1, "batch_size": 1, "texts_per_image": 1, "bucket": 1, "micro": 1, "rows": 1}
+        least = {"epochs": 1, "batch_size": 1, "texts_per_image": 1, "micro": 1, "rows": 1}
         for name, smallest in least.items():
             value = getattr(self, name)
             if value is not None and value < smallest:
                 raise ValueError(f"--{name.replace('_', '-')} is {value}; it must be at least {smallest}")
         if not 0 <= self.warmup <= 1:
             raise ValueError(f"--warmup is {self.warmup}; it is a share of the steps, 0 to 1")
-        if self.lr <= 0 or self.clip <= 0:
-            raise ValueError(f"--lr is {self.lr} and --clip is {self.clip}; both must be above 0")
+        if self.lr <= 0 or self.grad_clip <= 0:
+            raise ValueError(f"--lr is {self.lr} and --grad-clip is {self.grad_clip}; both must be above 0")
 
 
 @dataclass(frozen=True)
@@ -90,12 +91,18 @@ class Phase:
         schedule: its length and speed.
         transforms: run on every batch, in order.
         trainable: name patterns of the parameters that learn (as in `fnmatch`), of those not frozen already.
+        teacher: what the objective's `needs.teacher` and `needs.pairs` come from.
+        sampler: which rows go into which batch.
+        surveys: run between epochs; samplers and objectives read their columns.
     """
 
     objective: Objective
     schedule: Schedule = field(default_factory=Schedule)
     transforms: Sequence[Transform] = ()
     trainable: Sequence[str] = ("*",)
+    teacher: Teacher | None = None
+    sampler: Sampler = field(default_factory=Shuffled)
+    surveys: Sequence[Survey] = ()
 
 
 @dataclass

@@ -1,38 +1,89 @@
-"""Which rows go into which batch: a function of (seed, phase, epoch) alone, so resuming needs no state."""
+"""Which rows go into which batch: a function of (seed, phase, epoch) and of columns, so resuming needs no state."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
 
-def shuffled_batches(
-    count: int, batch_size: int, *, key: Sequence[int], lengths: np.ndarray | None = None, bucket: int = 1
-) -> list[np.ndarray]:
+@dataclass(frozen=True)
+class Epoch:
+    """What a sampler may know.
+
+    Attributes:
+        rows: how many the table has.
+        number: of this epoch, from 0.
+        of: epochs of the phase.
+        key: what the order depends on: (seed, phase, epoch).
+        lengths: `[rows]`, tokens of each row's texts on average; None where they are not known.
+        columns: the sampler's `columns`, of the table or of surveys: name -> `[rows, ...]`.
+    """
+
+    rows: int
+    number: int = 0
+    of: int = 1
+    key: tuple[int, ...] = (0,)
+    lengths: np.ndarray | None = None
+    columns: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def random(self, stream: int = 1) -> np.random.Generator:
+        """Randomness of this epoch alone."""
+        return np.random.default_rng([*self.key, stream])
+
+
+class Sampler(Protocol):
+    """Frozen dataclasses: their fields are their configuration."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns it reads."""
+        ...
+
+    def count(self, rows: int, batch_size: int, *, number: int, of: int) -> int:
+        """How many batches epoch `number` of `of` has, known before any column is: the learning rate depends on it."""
+        ...
+
+    def __call__(self, epoch: Epoch, batch_size: int) -> list[np.ndarray]:
+        """The rows of each batch of the epoch, `count` of them."""
+        ...
+
+
+@dataclass(frozen=True)
+class Shuffled:
     """Every row once, in batches of nearly equal size.
 
-    Args:
-        count: rows.
-        batch_size: the most rows of a batch; without buckets sizes differ by one at most, so none is tiny.
-        key: what the order depends on, e.g. (seed, phase, epoch).
-        lengths: `[count]`, of each row's texts; with `bucket` > 1, rows of like length share a batch.
-        bucket: how many batches' rows are sorted by length together.
-
-    Returns:
-        Arrays of row numbers.
+    Attributes:
+        bucket: how many batches' rows are sorted by text length together, so that less padding is computed; 1 sorts
+            none.
 
     Example:
-        >>> [len(batch) for batch in shuffled_batches(10, 4, key=(0, 0, 0))]
+        >>> [len(batch) for batch in Shuffled()(Epoch(10), 4)]
         [4, 3, 3]
     """
-    random = np.random.default_rng([*key, 1])
-    order = random.permutation(count)
-    batches = -(-count // batch_size)
-    if lengths is None or bucket <= 1:
-        return np.array_split(order, batches) if count else []
-    out: list[np.ndarray] = []
-    for group in np.array_split(order, max(1, round(batches / bucket))):
-        group = group[np.argsort(lengths[group], kind="stable")]
-        out += np.array_split(group, -(-len(group) // batch_size))
-    return [out[i] for i in random.permutation(len(out))]
+
+    bucket: int = 1
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """None."""
+        return ()
+
+    def count(self, rows: int, batch_size: int, *, number: int = 0, of: int = 1) -> int:
+        """All rows over `batch_size`, rounded up."""
+        return -(-rows // batch_size)
+
+    def __call__(self, epoch: Epoch, batch_size: int) -> list[np.ndarray]:
+        random = epoch.random()
+        batches = np.array_split(random.permutation(epoch.rows), self.count(epoch.rows, batch_size))
+        if epoch.lengths is None or self.bucket <= 1:
+            return batches
+        out: list[np.ndarray] = []
+        for start in range(0, len(batches), self.bucket):
+            parts = batches[start : start + self.bucket]
+            joined = np.concatenate(parts)
+            joined = joined[np.argsort(epoch.lengths[joined], kind="stable")]
+            out += np.split(joined, np.cumsum([len(part) for part in parts])[:-1])
+        return [out[i] for i in random.permutation(len(out))]

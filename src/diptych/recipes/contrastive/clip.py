@@ -10,6 +10,7 @@ from diptych.models import Towers, dual_encoder
 from diptych.objectives import InfoNCE
 from diptych.scoring import Dot
 from diptych.training.recipe import Claim, Paper, Phase, Recipe, Schedule
+from diptych.training.sampler import Shuffled
 
 PAPER = Paper(
     title="Learning Transferable Visual Models From Natural Language Supervision",
@@ -27,23 +28,25 @@ CLAIM = Claim(
 def recipe(
     towers: Towers = Towers(),  # noqa: B008 (frozen)
     schedule: Schedule = Schedule(),  # noqa: B008
+    sampler: Shuffled = Shuffled(),  # noqa: B008
     augment: RandomAffine = RandomAffine(),  # noqa: B008
     *,
     temperature: float = 0.07,
     max_scale: float = 100.0,
-    smoothing: float = 0.0,
+    label_smoothing: float = 0.0,
 ) -> Recipe:
     """CLIP.
 
     Args:
         towers: which towers.
         schedule: how long and how fast.
+        sampler: which rows share a batch.
         augment: of the training images.
         temperature: where the learned temperature starts.
         max_scale: 1 / temperature never exceeds this.
-        smoothing: share of the target spread over all rows (not in the paper; ALIGN has it).
+        label_smoothing: share of the target spread over all rows (not in the paper; ALIGN has it).
     """
     if temperature <= 0:
         raise ValueError(f"--temperature is {temperature}; it must be above 0")
     model = dual_encoder(towers, parts={"dot": Dot(1 / temperature, max_scale=max_scale)})
-    return Recipe(model, phases=[Phase(InfoNCE(smoothing=smoothing), schedule, [augment])])
+    return Recipe(model, phases=[Phase(InfoNCE(label_smoothing=label_smoothing), schedule, [augment], sampler=sampler)])
