@@ -113,7 +113,7 @@ def galleries(table: Dataset) -> Galleries:
 def _train(rows: Dataset, folder: Path, seed: int, shown: Bars) -> Trained:
     def again(overwrite: bool) -> Trained:
         return train(
-            lambda: find_recipe("clip").recipe(TOWERS, SCHEDULE, AUGMENT, label_smoothing=0.1),
+            lambda: find_recipe("clip").recipe(TOWERS, SCHEDULE, augment=AUGMENT, label_smoothing=0.1),
             rows,
             folder,
             about=ABOUT,

@@ -8,11 +8,16 @@ import pytest
 from torch import nn
 
 import diptych.recipes
+from diptych.cli import recipe_parser
 from diptych.models import Towers
 from diptych.recipes import find_recipe, recipe_names
 from diptych.recipes.find import recipe_files
 from diptych.recipes.override import override
 from diptych.training.recipe import Claim, Paper, Recipe, Schedule
+from diptych.training.sampler import Sampler, Shuffled
+from diptych.training.samplers import Balanced, Curriculum, HardNegatives
+from diptych.training.sampling import Sampling
+from diptych.training.surveys import ItemEmbeddings
 
 MINE = """
 from diptych.models import Towers, dual_encoder
@@ -87,3 +92,60 @@ def test_override_takes_lists_for_tuples():
 def test_override_says_what_there_is(path: str, value: str, message: str):
     with pytest.raises(ValueError, match=message):
         override(small(), {path: value})
+
+
+def from_flags(*flags: str, dotted: dict[str, str] | None = None) -> Recipe:
+    """The recipe that `diptych train` makes of some flags."""
+    parser, make = recipe_parser("clip")
+    args = parser.parse_args(["table", "--out", "run", "--image_size", "16", "--width", "8", *flags])
+    return make(args, dotted or {})[0]()
+
+
+@pytest.mark.parametrize(
+    ("flags", "sampler", "surveys"),
+    [
+        ([], Shuffled(), ()),
+        (["--bucket", "8"], Shuffled(8), ()),
+        (["--balance", "label", "--balance_power", "0.5"], Balanced("label", 0.5), ()),
+        (["--curriculum", "fit"], Curriculum("fit"), ()),
+        (["--curriculum", "words", "--curriculum_low_first", "true"], Curriculum("words", low_first=True), ()),
+        (["--hard_negatives", "8"], HardNegatives(group=8), (ItemEmbeddings(),)),
+        (
+            ["--hard_negatives", "4", "--hard_negatives_view", "text", "--hard_negatives_every", "3"],
+            HardNegatives(group=4),
+            (ItemEmbeddings(3, "text"),),
+        ),
+    ],
+)
+def test_flags_say_how_batches_are_sampled(flags: list[str], sampler: Sampler, surveys: tuple):
+    phase = from_flags(*flags).phases[0]
+    assert phase.sampler == sampler and tuple(phase.surveys) == surveys
+    given = {column for survey in surveys for column in survey.columns}
+    assert given <= set(sampler.columns)  # what is surveyed is read
+
+
+def test_what_has_no_flag_of_its_own_has_a_path():
+    paths = {"phases.0.sampler.stratified": "true", "phases.0.sampler.power": "0.5"}
+    assert from_flags("--balance", "label", dotted=paths).phases[0].sampler == Balanced("label", 0.5, stratified=True)
+    paths = {"phases.0.sampler.warm": "0.3", "phases.0.surveys.0.space": "code"}
+    phase = from_flags("--hard_negatives", "8", dotted=paths).phases[0]
+    assert phase.sampler == HardNegatives(warm=0.3) and list(phase.surveys) == [ItemEmbeddings(space="code")]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"balance": "label", "curriculum": "fit"}, "only one of --balance and --curriculum"),
+        ({"bucket": 8, "hard_negatives": 8}, "only one of --bucket and --hard-negatives"),
+        ({"balance_power": 0.5}, "--balance-power says how --balance samples: give --balance too"),
+        ({"curriculum": "fit", "hard_negatives_every": 2}, "give --hard-negatives too"),
+        ({"bucket": 0}, "--bucket: bucket is 0"),
+        ({"balance": "label", "balance_power": 2.0}, "--balance: power is 2.0"),
+        ({"balance": ""}, "--balance: Balanced needs the name of a column"),
+        ({"hard_negatives": 1}, "--hard-negatives: group is 1"),
+        ({"hard_negatives": 8, "hard_negatives_every": 0}, "--hard-negatives: every is 0"),
+    ],
+)
+def test_ways_of_sampling_that_contradict_each_other_are_refused(given: dict, message: str):
+    with pytest.raises(ValueError, match=message):
+        Sampling(**given)

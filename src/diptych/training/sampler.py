@@ -17,7 +17,7 @@ class Epoch:
         rows: how many the table has.
         number: of this epoch, from 0.
         of: epochs of the phase.
-        key: what the order depends on: (seed, phase, epoch).
+        key: what the order depends on: (seed, phase, epoch); without the last it is the same in all epochs of a phase.
         lengths: `[rows]`, tokens of each row's texts on average; None where they are not known.
         columns: the sampler's `columns`, of the table or of surveys: name -> `[rows, ...]`.
     """
@@ -32,6 +32,10 @@ class Epoch:
     def random(self, stream: int = 1) -> np.random.Generator:
         """Randomness of this epoch alone."""
         return np.random.default_rng([*self.key, stream])
+
+    def phase_seed(self) -> int:
+        """A seed in [0, 2^64) that all epochs of the phase share, for orders that go on from epoch to epoch."""
+        return int(np.random.SeedSequence([*self.key[:-1], len(self.key)]).generate_state(1, np.uint64)[0])
 
 
 class Sampler(Protocol):
@@ -51,6 +55,16 @@ class Sampler(Protocol):
         ...
 
 
+def batches_of(rows: int, batch_size: int) -> int:
+    """How many batches of nearly equal size, none above `batch_size`, hold `rows` rows."""
+    return -(-rows // batch_size)
+
+
+def in_batches(rows: np.ndarray, batch_size: int) -> list[np.ndarray]:
+    """Rows in their order, cut into batches whose sizes differ by one at most."""
+    return np.array_split(rows, batches_of(len(rows), batch_size))
+
+
 @dataclass(frozen=True)
 class Shuffled:
     """Every row once, in batches of nearly equal size.
@@ -66,6 +80,10 @@ class Shuffled:
 
     bucket: int = 1
 
+    def __post_init__(self) -> None:
+        if self.bucket < 1:
+            raise ValueError(f"bucket is {self.bucket}; it counts batches, from 1 (which sorts none)")
+
     @property
     def columns(self) -> tuple[str, ...]:
         """None."""
@@ -73,11 +91,11 @@ class Shuffled:
 
     def count(self, rows: int, batch_size: int, *, number: int = 0, of: int = 1) -> int:
         """All rows over `batch_size`, rounded up."""
-        return -(-rows // batch_size)
+        return batches_of(rows, batch_size)
 
     def __call__(self, epoch: Epoch, batch_size: int) -> list[np.ndarray]:
         random = epoch.random()
-        batches = np.array_split(random.permutation(epoch.rows), self.count(epoch.rows, batch_size))
+        batches = in_batches(random.permutation(epoch.rows), batch_size)
         if epoch.lengths is None or self.bucket <= 1:
             return batches
         out: list[np.ndarray] = []

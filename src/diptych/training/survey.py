@@ -9,8 +9,10 @@ from typing import Protocol
 
 import numpy as np
 
+from diptych.core.batch import Batch
 from diptych.core.model import Model
 from diptych.core.objective import Objective
+from diptych.core.teacher import Teacher
 from diptych.data.pairs import Pairs
 
 
@@ -25,6 +27,9 @@ class Asked:
         batch_size: of the phase.
         seed: of this survey.
         autocast: a context for the towers' forward.
+        teacher: of the phase, if it has one.
+        make: the batch of some rows as the phase makes it, with its texts, columns and transforms, by a generator;
+            None makes one of each row's image and one of its texts.
     """
 
     model: Model
@@ -33,6 +38,14 @@ class Asked:
     batch_size: int
     seed: int
     autocast: Callable[[], AbstractContextManager]
+    teacher: Teacher | None = None
+    make: Callable[[np.ndarray, np.random.Generator], Batch] | None = None
+
+    def batch(self, rows: np.ndarray, random: np.random.Generator) -> Batch:
+        """The batch of some rows, not yet on the model's device."""
+        if self.make is not None:
+            return self.make(rows, random)
+        return self.pairs.batch(rows, self.pairs.choose(rows, texts_per_image=1, random=random))
 
 
 class Survey(Protocol):
@@ -41,7 +54,10 @@ class Survey(Protocol):
     Frozen dataclasses: their fields are their configuration.
     """
 
-    every: int
+    @property
+    def every(self) -> int:
+        """Epochs from one run to the next."""
+        ...
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from diptych.models import Towers, dual_encoder
 from diptych.objectives import InfoNCE
 from diptych.scoring import Dot
 from diptych.training.recipe import Claim, Paper, Phase, Recipe, Schedule
-from diptych.training.sampler import Shuffled
+from diptych.training.sampling import Sampling
 
 PAPER = Paper(
     title="Learning Transferable Visual Models From Natural Language Supervision",
@@ -28,7 +28,7 @@ CLAIM = Claim(
 def recipe(
     towers: Towers = Towers(),  # noqa: B008 (frozen)
     schedule: Schedule = Schedule(),  # noqa: B008
-    sampler: Shuffled = Shuffled(),  # noqa: B008
+    sampling: Sampling = Sampling(),  # noqa: B008
     augment: RandomAffine = RandomAffine(),  # noqa: B008
     *,
     temperature: float = 0.07,
@@ -40,7 +40,7 @@ def recipe(
     Args:
         towers: which towers.
         schedule: how long and how fast.
-        sampler: which rows share a batch.
+        sampling: which rows share a batch.
         augment: of the training images.
         temperature: where the learned temperature starts.
         max_scale: 1 / temperature never exceeds this.
@@ -49,4 +49,11 @@ def recipe(
     if temperature <= 0:
         raise ValueError(f"--temperature is {temperature}; it must be above 0")
     model = dual_encoder(towers, parts={"dot": Dot(1 / temperature, max_scale=max_scale)})
-    return Recipe(model, phases=[Phase(InfoNCE(label_smoothing=label_smoothing), schedule, [augment], sampler=sampler)])
+    phase = Phase(
+        InfoNCE(label_smoothing=label_smoothing),
+        schedule,
+        [augment],
+        sampler=sampling.sampler(),
+        surveys=sampling.surveys(),
+    )
+    return Recipe(model, phases=[phase])

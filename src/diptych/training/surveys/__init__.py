@@ -1,0 +1,6 @@
+"""Surveys: what a model says of every row, one idea a file."""
+
+from diptych.training.surveys.item_embeddings import ItemEmbeddings
+from diptych.training.surveys.item_losses import ItemLosses
+
+__all__ = ["ItemEmbeddings", "ItemLosses"]
