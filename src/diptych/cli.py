@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, get_type_hints
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 SPLIT_HELP = (
     "split of the table, or 'all'; default: its own test (or validation) split, else a tenth by a hash of the ids"
 )
+VALIDATE_HELP = "split to measure on after every epoch (mean of recall@1, 5, 10 both ways); the best epoch is kept"
+RESUME_HELP = "go on with an unfinished run in --out: auto (if there is one), never, must"
 TEST_NAMES = ("test", "testing", "val", "valid", "validation", "dev", "eval")
 DATA_HELP = "folder, CSV/JSONL/Parquet, tars, saved dataset, hub name, or built-in table such as 'symbols'"
 
@@ -94,9 +96,11 @@ def train(argv: Sequence[str]) -> None:
     from diptych.console import bars, console
     from diptych.data.bad_rows import BadRows
     from diptych.data.sources import holdout, select_split
+    from diptych.evaluation.evaluate import mean_recall
     from diptych.models.checkpoint import load, read_description
     from diptych.training.run import Listener, open_run
     from diptych.training.run import train as run
+    from diptych.training.running import Running
 
     recipe_name, rest = take_flag(argv, "--recipe", "clip")
     parser, make = recipe_parser(recipe_name)
@@ -112,6 +116,11 @@ def train(argv: Sequence[str]) -> None:
     about = {"recipe": recipe_name, "arguments": arguments, "overrides": dotted, "data": args.data, "split": args.split}
     init = load(open_run(args.init)) if args.init else None
     about["init"] = read_description(open_run(args.init))["fingerprint"] if args.init else None
+    measure = None
+    if args.validate is not None:
+        about["validate"] = args.validate
+        held_out, _ = held_out_rows(table, args.validate)
+        measure = mean_recall(held_out)
     with kept_beside(bad, args.out), bars() as shown:
         done = run(
             recipe,
@@ -120,8 +129,9 @@ def train(argv: Sequence[str]) -> None:
             about=about,
             init=init,
             seed=args.seed,
-            save_minutes=args.save_minutes,
-            tensorboard=args.tensorboard,
+            running=Running(**{field.name: args[field.name] for field in dataclasses.fields(Running)}),
+            measure=measure,
+            resume=args.resume,
             overwrite=args.overwrite,
             bad=bad,
             listener=Listener(shown.images, shown.rows, shown.steps),
@@ -143,6 +153,7 @@ def recipe_parser(name: str) -> tuple[ArgumentParser, Maker]:
     from diptych.core.configuration import describe
     from diptych.recipes import find_recipe
     from diptych.recipes.override import override
+    from diptych.training.running import Running
 
     found = find_recipe(name)
     title = f" ({found.paper.title})" if found.paper else ""
@@ -153,10 +164,11 @@ def recipe_parser(name: str) -> tuple[ArgumentParser, Maker]:
     parser.add_argument("--split", type=str, default="train", help="split to train on, or 'all'")
     parser.add_argument("--init", type=Path | None, default=None, help="run to take the starting weights from")
     parser.add_argument("--seed", type=int, default=0, help="of weights, order and augmentation")
-    parser.add_argument("--save_minutes", type=float, default=5.0, help="minutes between saves of the state")
-    parser.add_argument("--tensorboard", type=bool, default=False, help="also write TensorBoard events (true/false)")
+    parser.add_argument("--validate", type=str | None, default=None, help=VALIDATE_HELP)
+    parser.add_argument("--resume", type=Literal["auto", "never", "must"], default="auto", help=RESUME_HELP)
     parser.add_argument("--overwrite", action="store_true", help="throw away what is in --out")
     parser.add_argument("--config", action="config", help="YAML file with any of these flags")
+    parser.add_class_arguments(Running, as_group=True)
     hints = get_type_hints(found.recipe)
     groups: dict[str, Any] = {n: cls for n, cls in hints.items() if dataclasses.is_dataclass(cls) and n != "return"}
     for cls in groups.values():

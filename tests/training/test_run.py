@@ -22,6 +22,8 @@ from diptych.training.interrupt import Interrupted
 from diptych.training.journal import read_log
 from diptych.training.recipe import Recipe, Schedule
 from diptych.training.run import Listener, RunExists, open_run, train
+from diptych.training.running import Running
+from diptych.training.state import saved_states
 
 ABOUT = {"recipe": "clip", "data": "shapes"}
 
@@ -68,7 +70,7 @@ def test_an_interrupted_run_goes_on_exactly(rows: Dataset, tmp_path: Path, unbro
     assert losses(out) == losses(unbroken)
     fingerprints = [json.loads((run / "run.json").read_text())["fingerprint"] for run in (out, unbroken)]
     assert fingerprints[0] == fingerprints[1]
-    assert not (out / "state").exists()
+    assert not (out / "states").exists()
 
 
 KILLED = """
@@ -78,9 +80,10 @@ sys.path.insert(0, {tests!r})
 from test_run import ABOUT, recipe
 from diptych.data.sources import open_table
 from diptych.training.run import Listener, train
+from diptych.training.running import Running
 def tell(progress):
     Path({out!r}, "steps").write_text(str(progress.step))
-train(recipe, open_table(Path({data!r})), Path({out!r}), about=ABOUT, save_minutes=0, listener=Listener(steps=tell))
+train(recipe, open_table(Path({data!r})), Path({out!r}), about=ABOUT, running=Running(save_minutes=0), listener=Listener(steps=tell))
 """
 
 
@@ -93,7 +96,7 @@ def test_a_killed_run_goes_on_exactly(rows: Dataset, shapes: Path, tmp_path: Pat
         time.sleep(0.005)
     child.kill()
     child.wait()
-    assert (out / "state").exists() or (out / ".state.old").exists()
+    assert saved_states(out)
     train(recipe, rows, out, about=ABOUT)
     assert losses(out) == losses(unbroken)
 
@@ -155,7 +158,7 @@ def test_log_and_note_say_what_was_done(unbroken: Path, rows: Dataset):
 def test_tensorboard_has_the_same_losses(rows: Dataset, tmp_path: Path, unbroken: Path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    train(recipe, rows, tmp_path / "run", about=ABOUT, tensorboard=True)
+    train(recipe, rows, tmp_path / "run", about=ABOUT, running=Running(tensorboard=True))
     events = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
     events.Reload()
     assert [event.value for event in events.Scalars("loss")] == pytest.approx(losses(unbroken), rel=1e-6)

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
 from typing import TypeVar, cast
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs
+from torch import Tensor, nn
 
 from diptych.core.embedding import pad_tokens
 
 T = TypeVar("T")
 BUCKET = 1 << 24
 """Elements of gradients that are summed in one message."""
+
+
+def join_processes() -> None:
+    """Join the processes that `accelerate launch` or `torchrun` started beside this one, if any did.
+
+    They wait for each other as long as it takes: decoding a large collection may take the first one hours.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        Accelerator(kwargs_handlers=[InitProcessGroupKwargs(timeout=timedelta(days=7))])
 
 
 def world() -> tuple[int, int]:
@@ -67,6 +80,29 @@ def from_first(make: Callable[[], T]) -> T:
     if said[1] is not None:
         raise RuntimeError(f"the first process stopped: {said[1]}")
     return cast(T, said[0])
+
+
+def first_alone(make: Callable[[], T]) -> T:
+    """Each process makes its own, the first one before the others: they find what it stored."""
+    rank, size = world()
+    if size == 1:
+        return make()
+    if rank > 0:
+        dist.barrier()
+    try:
+        return make()
+    finally:
+        if rank == 0:
+            dist.barrier()
+
+
+def broadcast(module: nn.Module) -> None:
+    """Give every process the first one's parameters and buffers."""
+    if world()[1] > 1:
+        for tensor in module.state_dict().values():
+            on_wire = tensor.to(_wire())
+            dist.broadcast(on_wire, src=0)
+            tensor.copy_(on_wire)
 
 
 def gather_rows(x: Tensor, counts: Sequence[int]) -> Tensor:
