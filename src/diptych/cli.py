@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_type_hints
 
@@ -121,7 +121,9 @@ def train(argv: Sequence[str]) -> None:
         about["validate"] = args.validate
         held_out, _ = held_out_rows(table, args.validate)
         measure = mean_recall(held_out)
-    with kept_beside(bad, args.out), bars() as shown:
+    is_first = int(os.environ.get("RANK", "0")) == 0  # of several launched processes
+    console.quiet = not is_first
+    with kept_beside(bad, args.out) if is_first else nullcontext(), bars() as shown:
         done = run(
             recipe,
             rows,
@@ -142,6 +144,15 @@ def train(argv: Sequence[str]) -> None:
         f"trained {recipe_name} on {len(done.pairs):,} images and {done.pairs.texts:,} texts: "
         f"{done.fitted.steps:,} steps, {done.fitted.seconds:,.0f} s, {done.fitted.pairs_per_second:,.0f} pairs/s"
     )
+    if done.fitted.waiting > 0.2:
+        console.print(
+            f"{done.fitted.waiting:.0%} of the time went by waiting for data: smaller --image-size, images stored at "
+            "about that size, or more cores would help"
+        )
+    if done.fitted.skipped:
+        console.print(f"{done.fitted.skipped} steps were skipped (see `skipped` in {args.out / 'log.jsonl'})")
+    if done.kept:
+        console.print(f"kept the best of the epochs: {done.kept['epoch']} (mean recall {done.kept['score']:.3f})")
     console.print(f"next: diptych evaluate {args.out} {args.data}", highlight=False)
 
 

@@ -122,7 +122,7 @@ def fit(
         recipe.model.load_state_dict(saved.tensors["model"])
     broadcast(recipe.model)
     accelerator = Accelerator()
-    model = _working(recipe.model, accelerator)
+    model = _working(recipe.model, accelerator, running)
     if running.compile:
         for tower in model.towers.values():
             tower.compile()
@@ -183,9 +183,11 @@ class Run:
         save_state(self.out, *parts, position, self.guard.state(), keep=self.running.keep_states)
 
 
-def _working(model: Model, accelerator: Accelerator) -> Model:
-    """What is trained: the model on its device, or a copy whose towers are sharded where `accelerate` says so."""
-    if accelerator.distributed_type == DistributedType.FSDP:
+def _working(model: Model, accelerator: Accelerator, running: Running) -> Model:
+    """What is trained: the model on its device, or, if this run or `accelerate` says so, a copy with sharded towers."""
+    if running.shard or accelerator.distributed_type == DistributedType.FSDP:
+        if world()[1] == 1:
+            raise ValueError("--shard needs several processes: start it with `accelerate launch -m diptych train ...`")
         return sharded(model, accelerator.device)
     return model.to(accelerator.device)
 

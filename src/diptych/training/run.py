@@ -59,6 +59,7 @@ class Trained:
         pairs: the training rows.
         fingerprint: of the checkpoint.
         bad: rows set aside.
+        kept: which epoch's weights these are, and its measures; None: the last.
     """
 
     model: Model
@@ -66,6 +67,7 @@ class Trained:
     pairs: Pairs
     fingerprint: str
     bad: BadRows
+    kept: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,7 @@ def train(
     }
     note = {**about, "scorer": recipe.scorer, "result": {**result, "kept": kept}}
     name = from_first(lambda: _finish(model, out, note))
-    return Trained(model, fitted, pairs, name, bad)
+    return Trained(model, fitted, pairs, name, bad, kept)
 
 
 def _finish(model: Model, out: Path, note: Mapping[str, Any]) -> str:

@@ -22,6 +22,7 @@ class Running:
         max_skips: this many skipped steps in a row stop the run.
         deterministic: use only operations that give the same digits every time; slower on GPUs.
         compile: compile the towers; pays off in long runs on GPUs.
+        shard: shard the towers' parameters over the processes, for towers that do not fit one device.
         tensorboard: also write TensorBoard events.
     """
 
@@ -31,6 +32,7 @@ class Running:
     max_skips: int = 5
     deterministic: bool = False
     compile: bool = False
+    shard: bool = False
     tensorboard: bool = False
 
     def __post_init__(self) -> None:

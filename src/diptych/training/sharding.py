@@ -22,13 +22,17 @@ def sharded(model: Model, device: torch.device) -> Model:
     from torch.distributed.fsdp import fully_shard
 
     mesh = init_device_mesh(device.type, (torch.distributed.get_world_size(),))
-    working = copy.deepcopy(model).to(device)
+    working = copy.deepcopy(model).to(device).to(memory_format=torch.contiguous_format)  # FSDP takes no other
     for tower in working.towers.values():
         for block in getattr(tower, "blocks", ()):
-            if isinstance(block, nn.Module) and next(block.parameters(), None) is not None:
+            if _size(block) > _size(tower) / 100:  # a message for every small norm would cost more than it saves
                 fully_shard(block, mesh=mesh)
         fully_shard(tower, mesh=mesh)
     return working
+
+
+def _size(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def whole(tensor: Tensor) -> Tensor:
