@@ -96,6 +96,7 @@ def train(argv: Sequence[str]) -> None:
     from diptych.console import bars, console
     from diptych.data.bad_rows import BadRows
     from diptych.data.sources import holdout, select_split
+    from diptych.data.store import hash_of
     from diptych.evaluation.evaluate import mean_recall
     from diptych.models.checkpoint import load, read_description
     from diptych.training.run import Listener, open_run
@@ -114,6 +115,8 @@ def train(argv: Sequence[str]) -> None:
     table = table_of(args, bad)
     rows = select_split(table if args.split == "all" else holdout(table), args.split)
     about = {"recipe": recipe_name, "arguments": arguments, "overrides": dotted, "data": args.data, "split": args.split}
+    if recipe_name.endswith(".py"):  # a file of the user's own, which may change
+        about["recipe_file"] = hash_of(Path(recipe_name).read_bytes())
     init = load(open_run(args.init)) if args.init else None
     about["init"] = read_description(open_run(args.init))["fingerprint"] if args.init else None
     measure = None
