@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from diptych.core.batch import Batch
+from diptych.core.embedding import Embedding, Features
+from diptych.core.model import Model, Route
 from diptych.core.objective import Needs, Objective
 from diptych.core.pairing import Pairing
 from diptych.core.teacher import Teacher
@@ -192,6 +194,29 @@ def test_an_objective_may_learn_from_a_teacher(asked: Asked):
     np.testing.assert_allclose(ItemLosses()(given)["loss"], np.arange(72) / 100, atol=1e-6)
     with pytest.raises(ValueError, match="learns from a teacher"):
         ItemLosses()(replace(given, teacher=None))
+
+
+class FirstToken(torch.nn.Module):
+    """A tower that gives its image's embedding back, each number more by a hundredth of the text's first token."""
+
+    def forward(self, inputs: dict[str, Tensor], given: dict[str, Embedding]) -> Features:
+        return Features(given["image"].dense + inputs["ids"][:, :1] / 100)
+
+
+class Pooled(torch.nn.Module):
+    def forward(self, features: Features) -> Tensor:
+        return features.pooled
+
+
+def test_views_may_read_other_views(asked: Asked):
+    towers = {"image": asked.model.towers["image"], "reader": FirstToken()}
+    heads = {"image": dict(asked.model.heads["image"].items()), "reader": {"dense": Pooled()}}  # type: ignore[operator]
+    model = Model(towers, heads, {}, {}, {"text": Route("reader", ("image",))}).eval()
+    given = replace(with_all_texts(asked), model=model, objective=Pull())
+    rows = asked.pairs.views["text"]
+    first = rows.take(np.arange(len(rows)))["ids"][:, 0].numpy() / 100
+    # A text is its own image's vector, 8 numbers, each more by `first`.
+    assert_close(ItemLosses()(given)["loss"], by_row(0.5 * 8 * first**2) / 2)
 
 
 class NeedsPairs(InfoNCE):

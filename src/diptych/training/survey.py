@@ -15,6 +15,9 @@ from diptych.core.objective import Objective
 from diptych.core.teacher import Teacher
 from diptych.data.pairs import Pairs
 
+ROWS_AT_A_TIME = 256
+"""Rows of a view that a survey encodes at a time: large enough to be fast, and never too large for the memory."""
+
 
 @dataclass(frozen=True)
 class Asked:

@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional as F
 
 from diptych.models.embed import by_length
-from diptych.training.survey import Asked
+from diptych.training.survey import ROWS_AT_A_TIME, Asked
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class ItemEmbeddings:
         sums = torch.zeros(0, 0)
         device = next(asked.model.parameters()).device
         order = by_length(rows)
-        for cut in np.array_split(order, -(-len(order) // asked.batch_size)):
+        for cut in np.array_split(order, -(-len(order) // ROWS_AT_A_TIME)):
             inputs = {name: tensor.to(device) for name, tensor in rows.take(cut).items()}
             with torch.no_grad(), asked.autocast():
                 vectors = asked.model.encode(self.view, inputs).vectors

@@ -17,7 +17,7 @@ image-text pairs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -25,9 +25,11 @@ import torch
 from torch import Tensor
 
 from diptych.core.batch import Batch
+from diptych.core.embedding import Embedding
+from diptych.core.model import Model
 from diptych.core.objective import Objective
-from diptych.core.pairing import Pairing
-from diptych.training.survey import Asked
+from diptych.core.pairing import Pairing, first_of
+from diptych.training.survey import ROWS_AT_A_TIME, Asked
 
 Spans = Mapping[str, slice]
 
@@ -98,13 +100,27 @@ def _pairing(asked: Asked, batch: Batch, seed: int) -> Pairing:
     if missing or absent:
         raise ValueError(f"the objective needs {missing + absent}; the survey's batches lack them")
     with asked.autocast():
-        encoded = {view: asked.model.encode(view, batch.inputs[view]) for view in sorted(needs.views)}
+        encoded = _encode(asked.model, batch, needs.views)
         teacher = asked.teacher(batch, needs.teacher) if asked.teacher is not None and needs.teacher else None
-    encoded = {view: embedding.map(_at_least_float32) for view, embedding in encoded.items()}
     if teacher is not None:
         teacher = replace(teacher, all={v: e.map(_at_least_float32) for v, e in teacher.all.items()}, seed=seed)
     parts = dict(asked.model.parts.items())
     return Pairing(encoded, {}, batch.keys, batch.items, parts, extra=batch.extra, teacher=teacher, seed=seed)
+
+
+def _encode(model: Model, batch: Batch, views: Collection[str]) -> dict[str, Embedding]:
+    """The views, and those that they read, some rows at a time."""
+    encoded: dict[str, Embedding] = {}
+    for view in model.order(views):
+        partners = {}
+        for other in model.route(view).reads:
+            same = torch.equal(batch.items[view], batch.items[other])
+            partners[other] = slice(None) if same else first_of(batch.items[view], batch.items[other])
+        given = {other: encoded[other][rows] for other, rows in partners.items()}
+        cuts = [slice(i, i + ROWS_AT_A_TIME) for i in range(0, max(1, batch.size(view)), ROWS_AT_A_TIME)]
+        pieces = [model.encode(view, batch.cut(view, cut), {v: e[cut] for v, e in given.items()}) for cut in cuts]
+        encoded[view] = Embedding.cat(pieces).map(_at_least_float32)
+    return encoded
 
 
 def _spans(batch: Batch, rows: np.ndarray) -> Iterator[Spans]:
