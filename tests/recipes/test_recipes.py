@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,10 +11,12 @@ from torch import nn
 
 import diptych.recipes
 from diptych.cli import recipe_parser
+from diptych.core.model import is_frozen
 from diptych.models import Towers, save
 from diptych.recipes import find_recipe, recipe_names
 from diptych.recipes.find import recipe_files
 from diptych.recipes.override import override
+from diptych.scoring import Dot
 from diptych.training.recipe import Claim, Paper, Recipe, Schedule
 from diptych.training.run import reference_inputs
 from diptych.training.sampler import Sampler, Shuffled
@@ -70,6 +73,26 @@ def test_the_teacher_of_a_recipe_can_be_changed_until_it_has_begun():
     teacher = override(built, {"phases.0.teacher.teacher.decay": "0.9"}).phases[0].teacher
     assert isinstance(teacher, Queue) and isinstance(teacher.teacher, EMA)
     assert (teacher.size, teacher.teacher.decay) == (4096, 0.9)
+
+
+def test_lit_locks_the_image_tower_whatever_the_default_and_refuses_to_lock_more():
+    recipe, towers = find_recipe("lit").recipe, Towers(image_size=16, width=8, vocab_size=300)
+    for freeze in ("none", "image"):
+        model = recipe(replace(towers, freeze=freeze)).model
+        assert is_frozen(model.towers["image"]) and not is_frozen(model.towers["text"])
+    for freeze in ("text", "both"):
+        with pytest.raises(ValueError, match=f"--freeze is {freeze}"):
+            recipe(replace(towers, freeze=freeze))
+
+
+@pytest.mark.parametrize(
+    ("name", "scale", "bias"), [("siglip", 10.0, -10.0), ("lit", 10.0, None), ("align", 1.0, None)]
+)
+def test_scale_and_bias_start_as_the_papers_say(name: str, scale: float, bias: float | None):
+    dot = find_recipe(name).recipe(Towers(image_size=16, width=8, vocab_size=300)).model.parts["dot"]
+    assert isinstance(dot, Dot)
+    assert float(dot.current_scale().detach()) == pytest.approx(scale, rel=1e-6)  # kept as a logarithm in float32
+    assert dot.bias == bias
 
 
 def test_a_file_dropped_into_a_package_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

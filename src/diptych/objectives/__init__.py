@@ -5,5 +5,6 @@ from diptych.objectives.feature_distillation import FeatureDistillation
 from diptych.objectives.infonce import InfoNCE
 from diptych.objectives.momentum_infonce import MomentumInfoNCE
 from diptych.objectives.pair_distillation import PairDistillation
+from diptych.objectives.sigmoid import Sigmoid
 
-__all__ = ["Distillation", "FeatureDistillation", "InfoNCE", "MomentumInfoNCE", "PairDistillation"]
+__all__ = ["Distillation", "FeatureDistillation", "InfoNCE", "MomentumInfoNCE", "PairDistillation", "Sigmoid"]
