@@ -11,7 +11,7 @@ from diptych.models import Towers, dual_encoder
 from diptych.objectives import MomentumInfoNCE
 from diptych.scoring import Dot
 from diptych.training.recipe import Claim, Paper, Phase, Recipe, Schedule
-from diptych.training.sampler import Shuffled
+from diptych.training.sampling import Sampling
 from diptych.training.teachers import EMA, Queue
 
 PAPER = Paper(
@@ -30,7 +30,7 @@ CLAIM = Claim(
 def recipe(
     towers: Towers = Towers(),  # noqa: B008 (frozen)
     schedule: Schedule = Schedule(),  # noqa: B008
-    sampler: Shuffled = Shuffled(),  # noqa: B008
+    sampling: Sampling = Sampling(),  # noqa: B008
     augment: RandomAffine = RandomAffine(),  # noqa: B008
     *,
     temperature: float = 0.07,
@@ -46,7 +46,7 @@ def recipe(
     Args:
         towers: which towers.
         schedule: how long and how fast.
-        sampler: which rows share a batch.
+        sampling: which rows share a batch.
         augment: of the training images.
         temperature: where the learned temperature starts.
         max_scale: 1 / temperature never exceeds this.
@@ -61,4 +61,11 @@ def recipe(
     model = dual_encoder(towers, parts={"dot": Dot(1 / temperature, max_scale=max_scale)})
     teacher = Queue(EMA(decay, warm=warm), queue)
     objective = MomentumInfoNCE(soft=soft, ramp=ramp)
-    return Recipe(model, phases=[Phase(objective, schedule, [augment], teacher=teacher, sampler=sampler)])
+    return Recipe(
+        model,
+        phases=[
+            Phase(
+                objective, schedule, [augment], teacher=teacher, sampler=sampling.sampler(), surveys=sampling.surveys()
+            )
+        ],
+    )

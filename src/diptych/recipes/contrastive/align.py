@@ -10,7 +10,7 @@ from diptych.models import Towers, dual_encoder
 from diptych.objectives import InfoNCE
 from diptych.scoring import Dot
 from diptych.training.recipe import Claim, Paper, Phase, Recipe, Schedule
-from diptych.training.sampler import Shuffled
+from diptych.training.sampling import Sampling
 
 PAPER = Paper(
     title="Scaling Up Visual and Vision-Language Representation Learning With Noisy Text Supervision",
@@ -28,7 +28,7 @@ CLAIM = Claim(
 def recipe(
     towers: Towers = Towers(),  # noqa: B008 (frozen)
     schedule: Schedule = Schedule(),  # noqa: B008
-    sampler: Shuffled = Shuffled(),  # noqa: B008
+    sampling: Sampling = Sampling(),  # noqa: B008
     augment: RandomAffine = RandomAffine(),  # noqa: B008
     *,
     temperature: float = 1.0,
@@ -40,7 +40,7 @@ def recipe(
     Args:
         towers: which towers.
         schedule: how long and how fast.
-        sampler: which rows share a batch.
+        sampling: which rows share a batch.
         augment: of the training images.
         temperature: where the learned temperature starts; 1 is the paper's, and takes thousands of steps to come
             down to the 0.01 to 0.02 where such models end, so give a short run 0.07.
@@ -50,4 +50,15 @@ def recipe(
     if temperature <= 0:
         raise ValueError(f"--temperature is {temperature}; it must be above 0")
     model = dual_encoder(towers, parts={"dot": Dot(1 / temperature, max_scale=max_scale)})
-    return Recipe(model, phases=[Phase(InfoNCE(label_smoothing=label_smoothing), schedule, [augment], sampler=sampler)])
+    return Recipe(
+        model,
+        phases=[
+            Phase(
+                InfoNCE(label_smoothing=label_smoothing),
+                schedule,
+                [augment],
+                sampler=sampling.sampler(),
+                surveys=sampling.surveys(),
+            )
+        ],
+    )

@@ -13,7 +13,7 @@ from diptych.models import Towers, dual_encoder
 from diptych.objectives import InfoNCE
 from diptych.scoring import Dot
 from diptych.training.recipe import Claim, Paper, Phase, Recipe, Schedule
-from diptych.training.sampler import Shuffled
+from diptych.training.sampling import Sampling
 
 PAPER = Paper(title="LiT: Zero-Shot Transfer with Locked-image text Tuning", year=2021, arxiv="2111.07991")
 CLAIM = Claim(
@@ -26,7 +26,7 @@ CLAIM = Claim(
 def recipe(
     towers: Towers = Towers(freeze="image"),  # noqa: B008 (frozen)
     schedule: Schedule = Schedule(),  # noqa: B008
-    sampler: Shuffled = Shuffled(),  # noqa: B008
+    sampling: Sampling = Sampling(),  # noqa: B008
     *,
     temperature: float = 0.1,
     max_scale: float = 100.0,
@@ -36,7 +36,7 @@ def recipe(
     Args:
         towers: which towers; the image tower is locked.
         schedule: how long and how fast.
-        sampler: which rows share a batch.
+        sampling: which rows share a batch.
         temperature: where the learned temperature starts.
         max_scale: 1 / temperature never exceeds this (CLIP's limit; the authors have none).
     """
@@ -47,4 +47,4 @@ def recipe(
     if temperature <= 0:
         raise ValueError(f"--temperature is {temperature}; it must be above 0")
     model = dual_encoder(replace(towers, freeze="image"), parts={"dot": Dot(1 / temperature, max_scale=max_scale)})
-    return Recipe(model, phases=[Phase(InfoNCE(), schedule, sampler=sampler)])
+    return Recipe(model, phases=[Phase(InfoNCE(), schedule, sampler=sampling.sampler(), surveys=sampling.surveys())])

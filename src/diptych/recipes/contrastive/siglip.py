@@ -10,7 +10,7 @@ from diptych.models import Towers, dual_encoder
 from diptych.objectives import Sigmoid
 from diptych.scoring import Dot
 from diptych.training.recipe import Claim, Paper, Phase, Recipe, Schedule
-from diptych.training.sampler import Shuffled
+from diptych.training.sampling import Sampling
 
 PAPER = Paper(title="Sigmoid Loss for Language Image Pre-Training", year=2023, arxiv="2303.15343")
 CLAIM = Claim(
@@ -23,7 +23,7 @@ CLAIM = Claim(
 def recipe(
     towers: Towers = Towers(),  # noqa: B008 (frozen)
     schedule: Schedule = Schedule(),  # noqa: B008
-    sampler: Shuffled = Shuffled(),  # noqa: B008
+    sampling: Sampling = Sampling(),  # noqa: B008
     augment: RandomAffine = RandomAffine(),  # noqa: B008
     *,
     temperature: float = 0.1,
@@ -35,7 +35,7 @@ def recipe(
     Args:
         towers: which towers.
         schedule: how long and how fast.
-        sampler: which rows share a batch.
+        sampling: which rows share a batch.
         augment: of the training images.
         temperature: where the learned temperature starts.
         bias: where the learned bias starts.
@@ -44,4 +44,6 @@ def recipe(
     if temperature <= 0:
         raise ValueError(f"--temperature is {temperature}; it must be above 0")
     model = dual_encoder(towers, parts={"dot": Dot(1 / temperature, bias=bias, max_scale=max_scale)})
-    return Recipe(model, phases=[Phase(Sigmoid(), schedule, [augment], sampler=sampler)])
+    return Recipe(
+        model, phases=[Phase(Sigmoid(), schedule, [augment], sampler=sampling.sampler(), surveys=sampling.surveys())]
+    )

@@ -17,7 +17,7 @@ from diptych.models import Towers, dual_encoder
 from diptych.objectives import Distillation, FeatureDistillation, InfoNCE, MomentumInfoNCE
 from diptych.scoring import Dot
 from diptych.training.recipe import Claim, Paper, Phase, Recipe, Schedule
-from diptych.training.sampler import Shuffled
+from diptych.training.sampling import Sampling
 from diptych.training.teachers import Frozen, share_processors
 
 PAPER = Paper(
@@ -36,7 +36,7 @@ CLAIM = Claim(
 def recipe(
     towers: Towers = Towers(),  # noqa: B008 (frozen)
     schedule: Schedule = Schedule(),  # noqa: B008
-    sampler: Shuffled = Shuffled(),  # noqa: B008
+    sampling: Sampling = Sampling(),  # noqa: B008
     augment: RandomAffine = RandomAffine(),  # noqa: B008
     *,
     teacher: Path,
@@ -50,7 +50,7 @@ def recipe(
     Args:
         towers: of the student.
         schedule: how long and how fast.
-        sampler: which rows share a batch.
+        sampling: which rows share a batch.
         augment: of the training images; the teacher sees them augmented too.
         teacher: run (or checkpoint's folder) of the teacher.
         relations: weight of contrastive relational distillation.
@@ -73,4 +73,11 @@ def recipe(
         + features * FeatureDistillation("text")
         + interaction * MomentumInfoNCE(scorer="interaction", soft=0.0)
     )
-    return Recipe(model, phases=[Phase(objective, schedule, [augment], teacher=frozen, sampler=sampler)])
+    return Recipe(
+        model,
+        phases=[
+            Phase(
+                objective, schedule, [augment], teacher=frozen, sampler=sampling.sampler(), surveys=sampling.surveys()
+            )
+        ],
+    )
