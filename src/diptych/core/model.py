@@ -75,7 +75,8 @@ class Model(nn.Module):
     def features(self, view: str, inputs: Mapping[str, Tensor]) -> Features:
         """What the view's tower says of `inputs`, each led by N rows; features given ready pass through."""
         if "pooled" in inputs:
-            return Features(inputs["pooled"].float(), inputs.get("tokens"), inputs.get("mask"))
+            grid = tuple(inputs["grid"][0].tolist()) if "grid" in inputs and len(inputs["grid"]) else None
+            return Features(inputs["pooled"].float(), inputs.get("tokens"), inputs.get("mask"), grid)
         return self.towers[self.route(view).tower](inputs)
 
     def encode(self, view: str, inputs: Mapping[str, Tensor]) -> Embedding:
