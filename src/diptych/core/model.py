@@ -107,7 +107,8 @@ class Model(nn.Module):
     ) -> Features:
         """What the view's tower says of `inputs`, each led by N rows; features given ready pass through."""
         if "pooled" in inputs:
-            return Features(inputs["pooled"].float(), inputs.get("tokens"), inputs.get("mask"))
+            grid = tuple(inputs["grid"][0].tolist()) if "grid" in inputs and len(inputs["grid"]) else None
+            return Features(inputs["pooled"].float(), inputs.get("tokens"), inputs.get("mask"), grid)
         route = self.route(view)
         tower = self.towers[route.tower]
         return tower(inputs, given) if route.reads else tower(inputs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,6 +15,8 @@ from diptych.data.bad_rows import BadRows
 from diptych.data.keys import Keys, make_keys
 from diptych.data.pixels import Progress, pixels_of
 from diptych.data.processors import ImageProcessor, TextProcessor
+from diptych.data.transforms import Transform
+from diptych.data.versions import Versions
 from diptych.data.views import Processed, Ragged, Selected, View
 
 
@@ -49,6 +51,16 @@ class Pairs:
             return start + (random.random(len(rows)) * (stop - start)).astype(np.int64)
         chosen = [a + random.permutation(b - a)[:texts_per_image] for a, b in zip(start, stop, strict=True)]
         return np.concatenate(chosen) if chosen else np.zeros(0, np.int64)
+
+    @property
+    def applied(self) -> tuple[Transform, ...]:
+        """The transforms that stored features have been through already: a batch of them is not to go through again."""
+        return tuple(t for view in self.views.values() if isinstance(view, Versions) for t in view.transforms)
+
+    def drawn(self, seed: int) -> Pairs:
+        """The same pairs with one version of each row's stored augmentations, drawn by the seed; else unchanged."""
+        views = {name: view.drawn(seed) if isinstance(view, Versions) else view for name, view in self.views.items()}
+        return replace(self, views=views)
 
     def batch(self, rows: np.ndarray, texts: np.ndarray) -> Batch:
         """The batch of some rows' images and of some texts (numbers as in `keys.owner`)."""

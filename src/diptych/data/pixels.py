@@ -63,7 +63,7 @@ def pixels_of(
     for row, (reason, detail) in kept.note:
         good[row] = False
         bad.add(row, column[row][processor.column].get("path") or table[row].get("id") or f"row {row}", reason, detail)
-    return Arrays(kept.arrays) if keep else Processed(column[processor.column], processor), good
+    return Arrays(kept.arrays, key) if keep else Processed(column[processor.column], processor, key), good
 
 
 def content_of(table: Dataset, column: str) -> str:

@@ -1,4 +1,4 @@
-"""Arrays made once and kept: decoded pixels, features of frozen towers. A folder of `.npy` files a key.
+"""Arrays made once and kept: decoded pixels, hashes of items. A folder of `.npy` files a key.
 
 The key is a hash of all that the arrays depend on, so nothing stale is ever read; a store that was
 interrupted leaves only a temporary folder, which is thrown away.
@@ -49,8 +49,8 @@ def stored(key: str, rows: int, fields: Fields, fill: Callable[[], Iterable[Chun
     folder = cache_root() / "arrays" / key
     if not (folder / "note.json").exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
-        _sweep(folder)
-        _require_room(folder.parent, rows, fields)
+        sweep(folder)
+        require_room(folder.parent, _size(rows, fields))
         temporary = Path(tempfile.mkdtemp(prefix=f".{key}-{os.getpid()}-", dir=folder.parent))
         try:
             _write(temporary, rows, fields, fill)
@@ -74,8 +74,8 @@ def _write(folder: Path, rows: int, fields: Fields, fill: Callable[[], Iterable[
         array.flush()
 
 
-def _sweep(folder: Path) -> None:
-    """Remove what processes that died left of this key."""
+def sweep(folder: Path) -> None:
+    """Remove the temporary folders `.NAME-PID-*` that processes that died left beside `folder`, called NAME."""
     for left in folder.parent.glob(f".{folder.name}-*"):
         owner = int(left.name.split("-")[-2])
         try:
@@ -86,9 +86,16 @@ def _sweep(folder: Path) -> None:
             continue
 
 
-def _require_room(folder: Path, rows: int, fields: Fields) -> None:
-    """Raise before the disk is full: writing to mapped memory would kill the process instead."""
-    needed = sum(rows * int(np.prod(shape)) * np.dtype(dtype).itemsize for shape, dtype in fields.values())
+def _size(rows: int, fields: Fields) -> int:
+    return sum(rows * int(np.prod(shape)) * np.dtype(dtype).itemsize for shape, dtype in fields.values())
+
+
+def require_room(folder: Path, needed: int) -> None:
+    """Raise before the disk is full: writing to mapped memory would kill the process instead.
+
+    Raises:
+        OSError: if fewer than `needed` bytes, and some to spare, are free.
+    """
     free = shutil.disk_usage(folder).free
     if free < needed + (64 << 20):
         message = f"no space left for {needed >> 20:,} MiB ({free >> 20:,} MiB free); free some, or set DIPTYCH_CACHE"

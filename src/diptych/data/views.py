@@ -1,4 +1,7 @@
-"""Views of a table, ready to be cut into batches: rows in, tensors out, nothing per item in Python."""
+"""Views of a table, ready to be cut into batches: rows in, tensors out, nothing per item in Python.
+
+A view whose `key` is not None is known by it: what was learned of its rows can be kept under a hash of that key.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ import torch
 from torch import Tensor
 
 from diptych.core.model import Processor
+from diptych.data.features import FeatureStore
+from diptych.data.store import hash_of
 
 
 class View(Protocol):
@@ -23,10 +28,15 @@ class View(Protocol):
 
 
 class Arrays:
-    """A view whose rows lie in arrays: decoded pixels, or the features of a frozen tower."""
+    """A view whose rows lie in arrays: decoded pixels.
 
-    def __init__(self, arrays: Mapping[str, np.ndarray]) -> None:
-        self.arrays = dict(arrays)
+    Args:
+        arrays: name -> values, each led by all rows.
+        key: hash of all that the values depend on, if there is one.
+    """
+
+    def __init__(self, arrays: Mapping[str, np.ndarray], key: str | None = None) -> None:
+        self.arrays, self.key = dict(arrays), key
 
     def __len__(self) -> int:
         return len(next(iter(self.arrays.values())))
@@ -40,6 +50,8 @@ class Selected:
 
     def __init__(self, view: View, rows: np.ndarray) -> None:
         self.view, self.rows = view, rows
+        key = getattr(view, "key", None)
+        self.key = None if key is None else hash_of(key, rows)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -75,13 +87,58 @@ class Ragged:
 
 
 class Processed:
-    """A view made when it is asked for: for collections too large to keep decoded."""
+    """A view made when it is asked for: for collections too large to keep decoded; `key` as in `Arrays`."""
 
-    def __init__(self, values: Any, processor: Processor) -> None:
-        self.values, self.processor = values, processor
+    def __init__(self, values: Any, processor: Processor, key: str | None = None) -> None:
+        self.values, self.processor, self.key = values, processor, key
 
     def __len__(self) -> int:
         return len(self.values)
 
     def take(self, rows: np.ndarray) -> dict[str, Tensor]:
         return self.processor([self.values[int(row)] for row in rows])
+
+
+class Features:
+    """A view of the stored features of a frozen tower: `pooled` `[N, D]`, and tokens where they are stored too.
+
+    Tokens come as `tokens` `[N, T, D']` with `mask` `[N, T]`, padded to the longest of the batch, and with `grid`
+    `[N, G]` where they lie in space. All values are float32.
+
+    Args:
+        items: the names of the rows' items, `[rows]` S16; see `diptych.data.items`.
+        pooled: has every item, one row each.
+        tokens: likewise, a row a token.
+
+    Attributes:
+        lengths: tokens of each row; None where there are no tokens.
+
+    Raises:
+        ValueError: if a store lacks an item.
+        diptych.data.features.DamagedFeatures: if a store's file is not as it was written.
+    """
+
+    def __init__(self, items: np.ndarray, pooled: FeatureStore, tokens: FeatureStore | None = None) -> None:
+        self.items, self.pooled, self.tokens = items, pooled, tokens
+        self._pooled_at = _places(pooled, items)
+        self._tokens_at = self._pooled_at if tokens is None else _places(tokens, items)
+        self.lengths = None if tokens is None else tokens.lengths(self._tokens_at)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def take(self, rows: np.ndarray) -> dict[str, Tensor]:
+        out = {"pooled": self.pooled.take(self._pooled_at[rows])[0].flatten(1)}
+        if self.tokens is None or self.lengths is None:
+            return out
+        out["tokens"], grids = self.tokens.take(self._tokens_at[rows])
+        out["mask"] = torch.from_numpy(np.arange(out["tokens"].shape[1])[None] < self.lengths[rows][:, None])
+        return {**out, "grid": torch.from_numpy(grids)} if grids.shape[1] else out
+
+
+def _places(store: FeatureStore, items: np.ndarray) -> np.ndarray:
+    places = store.find(items)
+    if (places < 0).any():
+        raise ValueError(f"{store.folder} has no features of {int((places < 0).sum()):,} of {len(items):,} items")
+    store.check(places)
+    return places

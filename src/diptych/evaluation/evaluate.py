@@ -19,7 +19,7 @@ from diptych.data.pairs import Pairs, prepare, tokenize
 from diptych.evaluation.classification import DEFAULT_TEMPLATES, ClassificationReport, class_embeddings, classify
 from diptych.evaluation.report import Example, Hit
 from diptych.evaluation.retrieval import RetrievalReport, both_ways
-from diptych.models.embed import embed, with_frozen_features
+from diptych.models.embed import embed, frozen_features, with_frozen_features
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ def labels_of(table: Dataset, column: str) -> list[str | None]:
 def embed_texts(model: Model, texts: Sequence[str]) -> Tensor:
     """Unit vectors `[n, D]` of some texts."""
     view, _ = tokenize(list(texts), model.processors["text"])
-    return embed(model, "text", view).dense
+    return embed(model, "text", frozen_features(model, "text", view)).dense
 
 
 def gallery(

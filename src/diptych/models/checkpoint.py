@@ -24,6 +24,7 @@ from torch import Tensor
 from diptych.core.configuration import ConfigurationError, build, describe
 from diptych.core.model import Model, Route
 from diptych.data.replacing import absolute, recover, replacement
+from diptych.models.modes import evaluating
 
 FORMAT = 1
 
@@ -142,11 +143,8 @@ def _reference(model: Model, inputs: Mapping[str, Mapping[str, Tensor]]) -> dict
 
 def _vectors(model: Model, view: str, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
     device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
-    with torch.no_grad():
+    with evaluating(model), torch.no_grad():
         embedding = model.encode(view, {name: tensor.to(device) for name, tensor in inputs.items()})
-    model.train(was_training)
     return {space: vector.float().cpu().contiguous() for space, vector in embedding.vectors.items()}
 
 

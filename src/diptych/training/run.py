@@ -25,6 +25,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from datasets import Dataset
 from torch import Tensor
 
@@ -168,7 +169,10 @@ def _finish(model: Model, out: Path, note: Mapping[str, Any]) -> str:
 
 
 def ready(model: Model, rows: Dataset, *, init: Model | None, bad: BadRows, listener: Listener) -> Pairs:
-    """Fit the processors (or take those of `init`, with its weights) and make the rows' views."""
+    """Fit the processors (or take those of `init`, with its weights) and make the rows' views.
+
+    The model is on the device that trains from then on: that is where frozen towers are run.
+    """
     if init is not None:
         for name, own in model.processors.items():
             there, here = describe(init.processors[name])["arguments"], describe(own)["arguments"]
@@ -193,7 +197,7 @@ def _fitted(processors: Mapping[str, Processor], rows: Dataset) -> dict[str, Pro
 
 def _views(model: Model, rows: Dataset, bad: BadRows, listener: Listener) -> Pairs:
     pairs = prepare(rows, model.processors, bad=bad, progress=listener.images)
-    return with_frozen_features(model, pairs, progress=listener.features)
+    return with_frozen_features(model.to(PartialState().device), pairs, progress=listener.features)
 
 
 def reference_inputs(model: Model) -> dict[str, dict[str, Tensor]]:
