@@ -95,7 +95,7 @@ class Replayed(Teacher):
         if known is None:
             return Pairing({}, {}, {}, {}, {})
         every, keys, items, rows = {}, {}, {}, {}
-        for view in views:
+        for view in sorted(views):
             mine = batch.inputs[view]["replay.row"]
             at = torch.cat([mine, torch.arange(len(self.example.items[view]), len(known.all[view]))])
             every[view], keys[view], items[view] = known.all[view][at], known.keys[view][at], known.items[view][at]

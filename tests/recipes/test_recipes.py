@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 
 import pytest
 from torch import nn
 
 import diptych.recipes
-from diptych.models import Towers
+from diptych.models import Towers, save
 from diptych.recipes import find_recipe, recipe_names
 from diptych.recipes.find import recipe_files
 from diptych.recipes.override import override
 from diptych.training.recipe import Claim, Paper, Recipe, Schedule
+from diptych.training.run import reference_inputs
+from diptych.training.teachers import EMA, Queue
 
 MINE = """
 from diptych.models import Towers, dual_encoder
@@ -30,11 +33,38 @@ def small() -> Recipe:
     return find_recipe("clip").recipe(Towers(image_size=16, width=8, vocab_size=300), Schedule(epochs=2))
 
 
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint of a small model, for recipes that need a teacher."""
+    model, folder = small().model, tmp_path_factory.mktemp("teacher")
+    model.processors["text"].fit(["a dog"])
+    save(model, folder / "model", reference=reference_inputs(model))
+    return folder
+
+
 @pytest.mark.parametrize("name", recipe_names())
-def test_every_recipe_says_its_paper_and_claim_and_builds(name: str):
+def test_every_recipe_says_its_paper_and_claim_and_builds(name: str, teacher: Path):
     found = find_recipe(name)
     assert isinstance(found.paper, Paper) and isinstance(found.claim, Claim)
-    assert isinstance(found.recipe(Towers(image_size=16, width=8, vocab_size=300)).model, nn.Module)
+    options = {"teacher": teacher} if "teacher" in inspect.signature(found.recipe).parameters else {}
+    built = found.recipe(Towers(image_size=16, width=8, vocab_size=300), **options)
+    assert isinstance(built.model, nn.Module)
+    needs = [(phase, phase.objective.needs) for phase in built.phases]
+    assert all(phase.teacher is not None for phase, need in needs if need.teacher or need.pairs)
+
+
+def test_a_student_of_another_width_than_its_teachers_is_refused(teacher: Path):
+    with pytest.raises(ValueError, match="give --width 8"):
+        find_recipe("clip_kd").recipe(Towers(image_size=16, width=12, vocab_size=300), teacher=teacher)
+    with pytest.raises(ValueError, match="size: 16 there, 24 here"):
+        find_recipe("clip_kd").recipe(Towers(image_size=24, width=8, vocab_size=300), teacher=teacher)
+
+
+def test_the_teacher_of_a_recipe_can_be_changed_until_it_has_begun():
+    built = find_recipe("albef_contrast").recipe(Towers(image_size=16, width=8, vocab_size=300))
+    teacher = override(built, {"phases.0.teacher.teacher.decay": "0.9"}).phases[0].teacher
+    assert isinstance(teacher, Queue) and isinstance(teacher.teacher, EMA)
+    assert (teacher.size, teacher.teacher.decay) == (4096, 0.9)
 
 
 def test_a_file_dropped_into_a_package_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -67,6 +67,16 @@ class Pairing:
         """`[n_a]` int64: the first row of `all[b]` from the same table row as each anchor of `a`; -1 if none."""
         return first_of(self.items[a][self.rows[a]], self.items[b])
 
+    def taught(self) -> Pairing:
+        """What the teacher says.
+
+        Raises:
+            ValueError: if there is no teacher.
+        """
+        if self.teacher is None:
+            raise ValueError("this objective learns from a teacher and there is none: give the phase one")
+        return self.teacher
+
     def uniform(self, a: str, b: str | None = None) -> Tensor:
         """Noise in (0, 1) that depends on the items and the seed alone: equal under any split or order.
 
