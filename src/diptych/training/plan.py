@@ -74,10 +74,15 @@ class Plan:
             )
 
     @property
+    def extra(self) -> set[str]:
+        """The columns that objective and teacher read."""
+        teacher = self.phase.teacher
+        return {*self.phase.objective.needs.columns, *(teacher.columns if teacher is not None else ())}
+
+    @property
     def columns(self) -> set[str]:
         """What sampler, objective and teacher read of the table or of surveys."""
-        teacher = self.phase.teacher
-        return {*self.phase.sampler.columns, *self.phase.objective.needs.columns, *(teacher.columns if teacher else ())}
+        return {*self.phase.sampler.columns, *self.extra}
 
     @cached_property
     def counts(self) -> list[int]:
@@ -154,7 +159,7 @@ class Plan:
         batch = self.pairs.batch(mine, texts)
         owner = self.pairs.keys.owner[texts]
         extra = {}
-        for name in self.columns - set(self.phase.sampler.columns) | self.phase.objective.needs.columns:
+        for name in sorted(self.extra):
             extra |= {f"image/{name}": _tensor(name, columns[name][mine])}
             extra |= {f"text/{name}": _tensor(name, columns[name][owner])}
         batch = replace(batch, extra={**batch.extra, **extra})

@@ -243,8 +243,8 @@ def _ask(
     with torch.no_grad(), autocast():
         said = teacher(batch, needs.teacher)
     everything, keys, items, own = {}, {}, {}, {}
-    for view, embedding in said.all.items():
-        rows = said.rows[view]
+    for view in sorted(said.all):  # processes must gather in one order
+        embedding, rows = said.all[view], said.rows[view]
         after = slice(rows.stop, None)
         counts = all_counts(rows.stop - rows.start)
         own[view] = _own_rows(counts)

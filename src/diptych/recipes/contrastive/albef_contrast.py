@@ -61,11 +61,7 @@ def recipe(
     model = dual_encoder(towers, parts={"dot": Dot(1 / temperature, max_scale=max_scale)})
     teacher = Queue(EMA(decay, warm=warm), queue)
     objective = MomentumInfoNCE(soft=soft, ramp=ramp)
-    return Recipe(
-        model,
-        phases=[
-            Phase(
-                objective, schedule, [augment], teacher=teacher, sampler=sampling.sampler(), surveys=sampling.surveys()
-            )
-        ],
+    phase = Phase(
+        objective, schedule, [augment], teacher=teacher, sampler=sampling.sampler(), surveys=sampling.surveys()
     )
+    return Recipe(model, [phase])

@@ -50,15 +50,11 @@ def recipe(
     if temperature <= 0:
         raise ValueError(f"--temperature is {temperature}; it must be above 0")
     model = dual_encoder(towers, parts={"dot": Dot(1 / temperature, max_scale=max_scale)})
-    return Recipe(
-        model,
-        phases=[
-            Phase(
-                InfoNCE(label_smoothing=label_smoothing),
-                schedule,
-                [augment],
-                sampler=sampling.sampler(),
-                surveys=sampling.surveys(),
-            )
-        ],
+    phase = Phase(
+        InfoNCE(label_smoothing=label_smoothing),
+        schedule,
+        [augment],
+        sampler=sampling.sampler(),
+        surveys=sampling.surveys(),
     )
+    return Recipe(model, [phase])

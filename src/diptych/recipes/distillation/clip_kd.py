@@ -54,7 +54,7 @@ def recipe(
         augment: of the training images; the teacher sees them augmented too.
         teacher: run (or checkpoint's folder) of the teacher.
         relations: weight of contrastive relational distillation.
-        features: weight of feature distillation, of each view.
+        features: weight of feature distillation, of each view; the paper takes 2000 for vectors of 512 numbers.
         interaction: weight of interactive contrastive learning.
         temperature: where the student's learned temperatures start, its own and that of the interactive contrast.
     """
@@ -73,11 +73,7 @@ def recipe(
         + features * FeatureDistillation("text")
         + interaction * MomentumInfoNCE(scorer="interaction", soft=0.0)
     )
-    return Recipe(
-        model,
-        phases=[
-            Phase(
-                objective, schedule, [augment], teacher=frozen, sampler=sampling.sampler(), surveys=sampling.surveys()
-            )
-        ],
+    phase = Phase(
+        objective, schedule, [augment], teacher=frozen, sampler=sampling.sampler(), surveys=sampling.surveys()
     )
+    return Recipe(model, [phase])
