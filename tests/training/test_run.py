@@ -95,7 +95,7 @@ train(recipe, open_table(Path({data!r})), Path({out!r}), about=ABOUT, running=ru
 """
 
 
-@pytest.mark.parametrize("kill_after", np.random.default_rng().integers(1, 9, 1).tolist())  # any step will do
+@pytest.mark.parametrize("kill_after", np.random.default_rng().integers(2, 9, 1).tolist())  # any step will do
 def test_a_killed_run_goes_on_exactly(rows: Dataset, shapes: Path, tmp_path: Path, unbroken: Path, kill_after: int):
     out = tmp_path / "run"
     script = KILLED.format(tests=str(Path(__file__).parent), out=str(out), data=str(shapes))

@@ -111,7 +111,7 @@ class Plan:
             surveyed: columns of surveys.
             rank, size: this process, and how many there are.
         """
-        columns = {name: self._column(name, surveyed) for name in self.columns}
+        columns = {name: self.column(name, surveyed) for name in self.columns}
         rows = self._rows(epoch, columns)
         # Stored views are cut in no time, and threads would fight the step for its cores; decoding is worth some.
         threads = 2 if any(_is_made_when_asked(view) for view in self.pairs.views.values()) else 0
@@ -130,7 +130,8 @@ class Plan:
             waited=position.waited + waited,
         )
 
-    def _column(self, name: str, surveyed: Mapping[str, np.ndarray]) -> np.ndarray:
+    def column(self, name: str, surveyed: Mapping[str, np.ndarray]) -> np.ndarray:
+        """A column of the latest surveys or of the table."""
         return surveyed[name] if name in surveyed else np.asarray(self.pairs.table[name][:])
 
     def _rows(self, epoch: int, columns: Mapping[str, np.ndarray]) -> list[np.ndarray]:
@@ -147,15 +148,24 @@ class Plan:
             raise RuntimeError(f"{type(sampler).__name__} announced {announced} batches and gave {len(rows)}")
         return rows
 
-    def _batch(
-        self, rows: np.ndarray, columns: Mapping[str, np.ndarray], epoch: int, number: int, rank: int, size: int
+    def make(
+        self,
+        rows: np.ndarray,
+        random: np.random.Generator,
+        columns: Mapping[str, np.ndarray],
+        *,
+        rank: int = 0,
+        size: int = 1,
     ) -> Batch:
-        """The batch of this process: a pure function of its arguments and the plan."""
-        random = np.random.default_rng([self.seed, self.number, epoch, 2 + number])
-        texts = self.pairs.choose(rows, texts_per_image=self.phase.schedule.texts_per_image, random=random)
-        mine = rows[rank::size]
-        if size > 1:
-            texts = texts[np.isin(self.pairs.keys.owner[texts], mine)]
+        """The share of one process in the batch of some rows: their images, some of their texts, columns, transforms.
+
+        All processes must give the same generator, in the same state.
+        """
+        most = self.phase.schedule.texts_per_image
+        texts = self.pairs.choose(rows, texts_per_image=most, random=random)
+        counts = np.minimum(np.diff(self.pairs.keys.offsets)[rows], most)
+        drawn_for = np.repeat(np.arange(len(rows)), counts)
+        mine, texts = rows[rank::size], texts[drawn_for % size == rank]
         batch = self.pairs.batch(mine, texts)
         owner = self.pairs.keys.owner[texts]
         extra = {}
@@ -167,6 +177,13 @@ class Plan:
         for transform in self.phase.transforms:
             batch = transform(batch, generator)
         return batch
+
+    def _batch(
+        self, rows: np.ndarray, columns: Mapping[str, np.ndarray], epoch: int, number: int, rank: int, size: int
+    ) -> Batch:
+        """The batch of this process: a pure function of its arguments and the plan."""
+        random = np.random.default_rng([self.seed, self.number, epoch, 2 + number])
+        return self.make(rows, random, columns, rank=rank, size=size)
 
 
 def _tensor(name: str, values: np.ndarray) -> torch.Tensor:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,21 +30,27 @@ def surveyed_columns(
         due = epoch - epoch % survey.every
         file = out / "surveys" / f"phase-{plan.number}-survey-{i}-epoch-{due}" / "columns.safetensors"
         if not from_first(file.exists):
-            schedule = plan.phase.schedule
-            asked = Asked(
-                model,
-                plan.phase.objective,
-                plan.pairs,
-                schedule.batch_size,
-                plan.seed + due,
-                autocast,
-                plan.phase.teacher,
-            )
-            said = survey(asked)  # on every process: sharded towers need all of them
+            said = survey(_asked(plan, model, columns, due, autocast))  # sharded towers need every process
             _check(type(survey).__name__, survey.columns, said, len(plan.pairs))
             from_first(lambda file=file, said=said: _keep(file, said))
         columns |= from_first(lambda file=file: load_file(file))
     return columns
+
+
+def _asked(
+    plan: Plan,
+    model: Model,
+    surveyed: Mapping[str, np.ndarray],
+    epoch: int,
+    autocast: Callable[[], AbstractContextManager],
+) -> Asked:
+    """What a survey is given; of the columns that batches carry, those that the table or an earlier survey has."""
+    known = {*surveyed, *plan.pairs.table.column_names}
+    columns = {name: plan.column(name, surveyed) for name in plan.extra if name in known}
+    make = partial(plan.make, columns=columns) if columns.keys() == plan.extra else None
+    phase = plan.phase
+    size = phase.schedule.batch_size
+    return Asked(model, phase.objective, plan.pairs, size, plan.seed + epoch, autocast, phase.teacher, make)
 
 
 def _keep(file: Path, columns: dict[str, np.ndarray]) -> None:
