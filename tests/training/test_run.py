@@ -292,7 +292,7 @@ def test_running_out_of_memory_names_the_flags(rows: Dataset, tmp_path: Path):
         return made
 
     greedy_recipe = greedy()
-    pairs = ready(greedy_recipe.model, rows, init=None, bad=BadRows(), listener=Listener())
+    pairs = ready(greedy_recipe, rows, bad=BadRows(), listener=Listener())
     with pytest.raises(MemoryError, match=r"give --micro 12, .* --rows .* --batch-size"):
         fit(greedy_recipe, pairs, tmp_path / "run")
 

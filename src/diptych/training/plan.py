@@ -166,7 +166,9 @@ class Plan:
         counts = np.minimum(np.diff(self.pairs.keys.offsets)[rows], most)
         drawn_for = np.repeat(np.arange(len(rows)), counts)
         mine, texts = rows[rank::size], texts[drawn_for % size == rank]
-        batch = self.pairs.batch(mine, texts)
+        applied = self.pairs.applied
+        pairs = self.pairs.drawn(int(random.integers(1 << 62))) if applied else self.pairs
+        batch = pairs.batch(mine, texts)
         owner = self.pairs.keys.owner[texts]
         extra = {}
         for name in sorted(self.extra):
@@ -175,7 +177,8 @@ class Plan:
         batch = replace(batch, extra={**batch.extra, **extra})
         generator = torch.Generator().manual_seed(int(random.integers(1 << 62)) + rank)
         for transform in self.phase.transforms:
-            batch = transform(batch, generator)
+            if transform not in applied:
+                batch = transform(batch, generator)
         return batch
 
     def _batch(

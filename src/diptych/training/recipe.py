@@ -22,6 +22,8 @@ class Schedule:
         epochs: passes over the training rows; each takes one draw of texts of every row.
         batch_size: rows (images) of a step, over all processes.
         texts_per_image: texts drawn of each row in a step.
+        augmentations: versions stored of every picture where the image tower is frozen, of which a step draws one; 0
+            stores the picture as it is.
         lr: peak learning rate of AdamW.
         tower_lr_scale: times lr for the towers (pretrained ones want 0.01 to 0.1); lr is that of projections and parts.
         weight_decay: of matrices; biases, norms and scalars have none.
@@ -36,6 +38,7 @@ class Schedule:
     epochs: int = 10
     batch_size: int = 256
     texts_per_image: int = 1
+    augmentations: int = 0
     lr: float = 1e-3
     tower_lr_scale: float = 1.0
     weight_decay: float = 0.1
@@ -47,7 +50,7 @@ class Schedule:
     precision: Literal["auto", "bf16", "float32"] = "auto"
 
     def __post_init__(self) -> None:
-        least = {"epochs": 1, "batch_size": 1, "texts_per_image": 1, "micro": 1, "rows": 1}
+        least = {"epochs": 1, "batch_size": 1, "texts_per_image": 1, "augmentations": 0, "micro": 1, "rows": 1}
         for name, smallest in least.items():
             value = getattr(self, name)
             if value is not None and value < smallest:

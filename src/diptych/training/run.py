@@ -168,11 +168,14 @@ def _finish(model: Model, out: Path, note: Mapping[str, Any]) -> str:
     return name
 
 
-def ready(model: Model, rows: Dataset, *, init: Model | None, bad: BadRows, listener: Listener) -> Pairs:
+def ready(
+    recipe: Recipe, rows: Rows, *, init: Model | None = None, seed: int = 0, bad: BadRows, listener: Listener
+) -> Pairs | Stream:
     """Fit the processors (or take those of `init`, with its weights) and make the rows' views.
 
     The model is on the device that trains from then on: that is where frozen towers are run.
     """
+    model = recipe.model
     if init is not None:
         for name, own in model.processors.items():
             there, here = describe(init.processors[name])["arguments"], describe(own)["arguments"]
@@ -184,20 +187,35 @@ def ready(model: Model, rows: Dataset, *, init: Model | None, bad: BadRows, list
             model.load_state_dict(init.state_dict())
         except RuntimeError as error:
             raise ValueError(f"--init is a model of other parts than the recipe's: {error}") from error
-    model.processors = from_first(lambda: _fitted(model.processors, rows))
-    return first_alone(lambda: _views(model, rows, bad, listener))  # the others then find its stores
+    if not isinstance(rows, Dataset):
+        stream = rows(model.processors)
+        model.processors = from_first(lambda: _fitted(model.processors, stream.texts()))
+        model.to(PartialState().device)
+        return replace(stream, processors=model.processors)
+    texts = [text for texts in rows["text"][:] for text in texts]
+    model.processors = from_first(lambda: _fitted(model.processors, texts))
+    return first_alone(lambda: _views(recipe, rows, seed, bad, listener))  # the others then find its stores
 
 
-def _fitted(processors: Mapping[str, Processor], rows: Dataset) -> dict[str, Processor]:
+def _fitted(processors: Mapping[str, Processor], texts: list[str]) -> dict[str, Processor]:
     for processor in processors.values():
         if processor.column == "text":
-            processor.fit([text for texts in rows["text"][:] for text in texts])
+            processor.fit(texts)
     return dict(processors)
 
 
-def _views(model: Model, rows: Dataset, bad: BadRows, listener: Listener) -> Pairs:
+def _views(recipe: Recipe, rows: Dataset, seed: int, bad: BadRows, listener: Listener) -> Pairs:
+    model = recipe.model
     pairs = prepare(rows, model.processors, bad=bad, progress=listener.images)
-    return with_frozen_features(model.to(PartialState().device), pairs, progress=listener.features)
+    first = recipe.phases[0]
+    return with_frozen_features(
+        model.to(PartialState().device),
+        pairs,
+        transforms=tuple(first.transforms),
+        augmentations=first.schedule.augmentations,
+        seed=seed,
+        progress=listener.features,
+    )
 
 
 def reference_inputs(model: Model) -> dict[str, dict[str, Tensor]]:
