@@ -13,6 +13,7 @@ from PIL import Image
 import diptych.recipes
 from diptych.cli import COMMANDS, main
 from diptych.recipes import find_recipe
+from diptych.training.best import read_validation
 
 SIZES = ["--image-size", "24", "--width", "16", "--vocab-size", "300", "--max-length", "16"]
 SMALL = [*SIZES, "--batch-size", "24", "--precision", "float32", "--lr", "3e-3"]
@@ -44,6 +45,19 @@ def test_train_holds_rows_out_and_evaluate_measures_them(trained: Path, shapes: 
     of_eight = numbers["zero_shot_top1"] * numbers["gallery"]
     assert of_eight == pytest.approx(round(of_eight))
     assert "<svg" in (trained / "report.html").read_text()
+
+
+def test_train_keeps_the_best_epoch_of_a_validation_split(shapes: Path, tmp_path: Path):
+    words = ["train", shapes, "--out", tmp_path / "run", "--epochs", "2", "--validate", "test", *SMALL]
+    assert run(*words) == 0
+    measured = read_validation(tmp_path / "run")
+    kept = json.loads((tmp_path / "run" / "run.json").read_text())["result"]["kept"]
+    assert len(measured) == 2 and kept["score"] == max(line["score"] for line in measured)
+    recalls = [kept[f"{way}_recall@{k}"] for way in ("t2i", "i2t") for k in (1, 5, 10)]
+    assert kept["score"] == pytest.approx(sum(recalls) / 6)
+    assert run("evaluate", tmp_path / "run", shapes, "--split", "test") == 0
+    numbers = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    assert numbers["t2i_recall@1"] == kept["t2i_recall@1"]
 
 
 def test_search_by_words_and_by_picture(indexed: Path, shapes: Path, capsys: pytest.CaptureFixture[str]):

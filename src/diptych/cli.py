@@ -7,9 +7,9 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, get_type_hints
 
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, Namespace
 
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 SPLIT_HELP = (
     "split of the table, or 'all'; default: its own test (or validation) split, else a tenth by a hash of the ids"
 )
+VALIDATE_HELP = "split to measure on after every epoch (mean of recall@1, 5, 10 both ways); the best epoch is kept"
+RESUME_HELP = "go on with an unfinished run in --out: auto (if there is one), never, must"
 TEST_NAMES = ("test", "testing", "val", "valid", "validation", "dev", "eval")
 DATA_HELP = "folder, CSV/JSONL/Parquet, tars, saved dataset, hub name, or built-in table such as 'symbols'"
 
@@ -94,9 +96,12 @@ def train(argv: Sequence[str]) -> None:
     from diptych.console import bars, console
     from diptych.data.bad_rows import BadRows
     from diptych.data.sources import holdout, select_split
+    from diptych.data.store import hash_of
+    from diptych.evaluation.evaluate import mean_recall
     from diptych.models.checkpoint import load, read_description
     from diptych.training.run import Listener, open_run
     from diptych.training.run import train as run
+    from diptych.training.running import Running
 
     recipe_name, rest = take_flag(argv, "--recipe", "clip")
     parser, make = recipe_parser(recipe_name)
@@ -110,9 +115,18 @@ def train(argv: Sequence[str]) -> None:
     table = table_of(args, bad)
     rows = select_split(table if args.split == "all" else holdout(table), args.split)
     about = {"recipe": recipe_name, "arguments": arguments, "overrides": dotted, "data": args.data, "split": args.split}
+    if recipe_name.endswith(".py"):  # a file of the user's own, which may change
+        about["recipe_file"] = hash_of(Path(recipe_name).read_bytes())
     init = load(open_run(args.init)) if args.init else None
     about["init"] = read_description(open_run(args.init))["fingerprint"] if args.init else None
-    with kept_beside(bad, args.out), bars() as shown:
+    measure = None
+    if args.validate is not None:
+        about["validate"] = args.validate
+        held_out, _ = held_out_rows(table, args.validate)
+        measure = mean_recall(held_out)
+    is_first = int(os.environ.get("RANK", "0")) == 0  # of several launched processes
+    console.quiet = not is_first
+    with kept_beside(bad, args.out) if is_first else nullcontext(), bars() as shown:
         done = run(
             recipe,
             rows,
@@ -120,8 +134,9 @@ def train(argv: Sequence[str]) -> None:
             about=about,
             init=init,
             seed=args.seed,
-            save_minutes=args.save_minutes,
-            tensorboard=args.tensorboard,
+            running=Running(**{field.name: args[field.name] for field in dataclasses.fields(Running)}),
+            measure=measure,
+            resume=args.resume,
             overwrite=args.overwrite,
             bad=bad,
             listener=Listener(shown.images, shown.rows, shown.steps),
@@ -132,6 +147,15 @@ def train(argv: Sequence[str]) -> None:
         f"trained {recipe_name} on {len(done.pairs):,} images and {done.pairs.texts:,} texts: "
         f"{done.fitted.steps:,} steps, {done.fitted.seconds:,.0f} s, {done.fitted.pairs_per_second:,.0f} pairs/s"
     )
+    if done.fitted.waiting > 0.2:
+        console.print(
+            f"{done.fitted.waiting:.0%} of the time went by waiting for data: smaller --image-size, images stored at "
+            "about that size, or more cores would help"
+        )
+    if done.fitted.skipped:
+        console.print(f"{done.fitted.skipped} steps were skipped (see `skipped` in {args.out / 'log.jsonl'})")
+    if done.kept:
+        console.print(f"kept the best of the epochs: {done.kept['epoch']} (mean recall {done.kept['score']:.3f})")
     console.print(f"next: diptych evaluate {args.out} {args.data}", highlight=False)
 
 
@@ -143,6 +167,7 @@ def recipe_parser(name: str) -> tuple[ArgumentParser, Maker]:
     from diptych.core.configuration import describe
     from diptych.recipes import find_recipe
     from diptych.recipes.override import override
+    from diptych.training.running import Running
 
     found = find_recipe(name)
     title = f" ({found.paper.title})" if found.paper else ""
@@ -153,10 +178,11 @@ def recipe_parser(name: str) -> tuple[ArgumentParser, Maker]:
     parser.add_argument("--split", type=str, default="train", help="split to train on, or 'all'")
     parser.add_argument("--init", type=Path | None, default=None, help="run to take the starting weights from")
     parser.add_argument("--seed", type=int, default=0, help="of weights, order and augmentation")
-    parser.add_argument("--save_minutes", type=float, default=5.0, help="minutes between saves of the state")
-    parser.add_argument("--tensorboard", type=bool, default=False, help="also write TensorBoard events (true/false)")
+    parser.add_argument("--validate", type=str | None, default=None, help=VALIDATE_HELP)
+    parser.add_argument("--resume", type=Literal["auto", "never", "must"], default="auto", help=RESUME_HELP)
     parser.add_argument("--overwrite", action="store_true", help="throw away what is in --out")
     parser.add_argument("--config", action="config", help="YAML file with any of these flags")
+    parser.add_class_arguments(Running, as_group=True)
     hints = get_type_hints(found.recipe)
     groups: dict[str, Any] = {n: cls for n, cls in hints.items() if dataclasses.is_dataclass(cls) and n != "return"}
     for cls in groups.values():

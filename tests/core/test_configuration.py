@@ -6,6 +6,7 @@ from types import ModuleType
 
 import pytest
 
+from diptych.core import configuration
 from diptych.core.configuration import ConfigurationError, build, describe
 from diptych.data.processors import ImageProcessor, TextProcessor
 from diptych.encoders import ConvNet, Projection, TextTransformer
@@ -38,6 +39,16 @@ def test_a_class_of_another_package_is_not_built(monkeypatch):
     monkeypatch.setitem(sys.modules, "stranger", opened)
     with pytest.raises(ConfigurationError, match="stranger:Thing"):
         build({"class": "stranger:Thing", "arguments": {}})
+
+
+def test_a_declared_package_may_be_a_single_module(monkeypatch):
+    monkeypatch.setattr(configuration, "trusted_packages", lambda: {"diptych", "lodger"})
+    lodger = ModuleType("lodger")
+    lodger.Thing = type("Thing", (), {"__module__": "lodger"})  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "lodger", lodger)
+    assert type(build({"class": "lodger:Thing", "arguments": {}})).__module__ == "lodger"
+    with pytest.raises(ConfigurationError):
+        build({"class": "lodgers:Thing", "arguments": {}})
 
 
 @pytest.mark.parametrize("name", ["diptych.core.configuration:importlib", "diptych.data.cache:os", "diptych.nowhere:X"])

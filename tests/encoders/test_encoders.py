@@ -82,6 +82,11 @@ def test_pooled_is_the_mean_of_real_tokens(make: Callable, tmp_path: Path):
     torch.testing.assert_close(features.pooled, masked_mean(features.tokens, features.mask))
 
 
+def test_a_hub_model_has_no_more_places_than_it_has(tmp_path: Path):
+    with pytest.raises(ValueError, match="has 32 places; --max-length is 33"):
+        HubText.open(bert(tmp_path), max_length=33)
+
+
 def test_a_hub_model_gives_the_peers_hidden_states(tmp_path: Path):
     encoder, processor = hub(tmp_path)
     tokenizer, peer = AutoTokenizer.from_pretrained(tmp_path), BertModel.from_pretrained(tmp_path).eval()

@@ -14,7 +14,7 @@ import torch.multiprocessing as mp
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from diptych.core import Batch, Embedding, Encoder, Features, Model, Needs, Objective, Pairing
+from diptych.core import Batch, Embedding, Encoder, Features, Model, Needs, Objective, Pairing, Route
 from diptych.core.objective import example_keys
 from diptych.objectives import InfoNCE
 from diptych.scoring import Dot
@@ -33,6 +33,22 @@ class Toy(Encoder):
         x = self.drop(self.blocks[0](inputs["x"]).tanh())
         weight = inputs["mask"][..., None].to(x.dtype)
         return Features((x * weight).sum(1) / weight.sum(1), x, inputs["mask"])
+
+
+class Composer(Encoder):
+    """A query of words of its own, an image and a text: it reads two other views."""
+
+    def __init__(self, width: int = 8) -> None:
+        super().__init__()
+        self.width, self.blocks = width, nn.ModuleList([nn.Linear(3 * width, width)])
+        self.words = nn.Linear(5, width)
+
+    def forward(self, inputs: Mapping[str, Tensor], given: Mapping[str, Embedding]) -> Features:  # type: ignore[override]
+        tokens, mask = given["text"].tokens, given["text"].mask
+        assert tokens is not None and mask is not None
+        said = (tokens * mask[..., None]).sum(1)
+        joined = torch.cat([self.words(inputs["x"]), given["image"].dense, said], 1)
+        return Features(self.blocks[0](joined).tanh())
 
 
 class Unit(nn.Module):
@@ -85,18 +101,22 @@ def toy_batch() -> Batch:
     mask = torch.arange(7)[None] < torch.randint(2, 8, (texts, 1), generator=generator)
     image = {"x": torch.randn(11, 6, 5, generator=generator), "mask": torch.ones(11, 6, dtype=torch.bool)}
     text = {"x": torch.randn(texts, 7, 5, generator=generator), "mask": mask}
-    return Batch({"image": image, "text": text}, keys, items)
+    query = {"x": torch.randn(texts, 5, generator=generator)}
+    inputs = {"image": image, "text": text, "query": query}
+    return Batch(inputs, {**keys, "query": keys["text"]}, {**items, "query": items["text"]})
 
 
 def toy_model(dropout: float = 0.0) -> Model:
     torch.manual_seed(0)
     heads = {"dense": Unit(), "tokens": TokenHead()}
-    towers = {"image": Toy(dropout=dropout), "text": Toy(dropout=dropout)}
-    return Model(towers, {"image": heads, "text": heads}, {"dot": Dot(10.0), "late": Late()}, {})
+    towers = {"image": Toy(dropout=dropout), "text": Toy(dropout=dropout), "composer": Composer()}
+    spaces = {"image": heads, "text": heads, "composer": {"dense": Unit()}}
+    routes = {"query": Route("composer", reads=("image", "text"))}
+    return Model(towers, spaces, {"dot": Dot(10.0), "late": Late()}, {}, routes)
 
 
 def objective() -> Objective:
-    return InfoNCE() + 0.7 * InfoNCE(scorer="late") + 0.5 * Noisy()
+    return InfoNCE() + 0.7 * InfoNCE(scorer="late") + 0.5 * Noisy() + 0.9 * InfoNCE("query", "image")
 
 
 def cut(batch: Batch, rows: Mapping[str, Tensor]) -> Batch:
@@ -106,15 +126,17 @@ def cut(batch: Batch, rows: Mapping[str, Tensor]) -> Batch:
 
 def shorter(batch: Batch) -> Batch:
     """The same batch without the padding that all of its texts have."""
-    longest = int(batch.inputs["text"]["mask"].sum(1).max())
+    longest = int(batch.inputs["text"]["mask"].sum(1).max()) if batch.size("text") else 2
     text = {name: tensor[:, :longest] for name, tensor in batch.inputs["text"].items()}
     return Batch({**batch.inputs, "text": text}, batch.keys, batch.items)
 
 
-def run(batch: Batch, *, dropout: float = 0.0, **how) -> tuple[dict[str, float], dict[str, Tensor]]:
+def run(
+    batch: Batch, *, dropout: float = 0.0, micro: int | None = None, rows: int | None = None
+) -> tuple[dict[str, float], dict[str, Tensor]]:
     model, goal = toy_model(dropout), objective()
     torch.manual_seed(7)
-    means = step(model, goal, batch, seed=3, **how).means
+    means = step(model, goal, batch, seed=3, micro=micro, rows=rows).means
     named = [*model.named_parameters(), *goal.named_parameters()]
     return means, {name: p.grad.clone() for name, p in named if p.grad is not None}
 
@@ -136,7 +158,9 @@ def double():
 
 def test_equals_one_autograd_graph():
     batch, model, goal = toy_batch(), toy_model(), objective()
-    everything = {view: model.encode(view, batch.inputs[view]) for view in batch.views}
+    everything = {view: model.encode(view, batch.inputs[view]) for view in ("image", "text")}
+    reads = {"image": everything["image"][batch.items["query"]], "text": everything["text"]}
+    everything["query"] = model.encode("query", batch.inputs["query"], reads)
     whole = {view: slice(0, batch.size(view)) for view in batch.views}
     pairing = Pairing(everything, whole, batch.keys, batch.items, dict(model.parts.items()), batch.inputs, seed=3)
     sum(w * term(pairing) / term.size(batch) for w, term in goal.terms()).backward()  # type: ignore[union-attr]
@@ -147,17 +171,16 @@ def test_equals_one_autograd_graph():
             torch.testing.assert_close(gradients[name], parameter.grad, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize(
-    "how", [{"micro": 3}, {"rows": 2}, {"micro": 3, "rows": 2}, {"rows": 100}, {"micro": 1, "rows": 1}]
-)
-def test_cuts_do_not_change_the_answer(how):
-    assert_same(run(toy_batch(), **how), run(toy_batch()))
+@pytest.mark.parametrize(("micro", "rows"), [(3, None), (None, 2), (3, 2), (None, 100), (1, 1)])
+def test_cuts_do_not_change_the_answer(micro: int | None, rows: int | None):
+    assert_same(run(toy_batch(), micro=micro, rows=rows), run(toy_batch()))
 
 
 def test_order_does_not_change_the_answer():
     batch = toy_batch()
     generator = torch.Generator().manual_seed(5)
-    rows = {view: torch.randperm(batch.size(view), generator=generator) for view in batch.views}
+    rows = {view: torch.randperm(batch.size(view), generator=generator) for view in ("image", "text")}
+    rows["query"] = rows["text"]  # a query reads its own text
     assert_same(run(cut(batch, rows)), run(batch))
 
 
@@ -173,23 +196,53 @@ def test_missing_view_is_named():
         step(toy_model(), InfoNCE(), only)
 
 
-def _rank(rank: int, port: int, images: int, out: str, how: dict) -> None:
+def test_a_view_that_reads_rows_which_are_not_there_is_refused():
+    batch = toy_batch()
+    fewer = {view: batch.items[view] > (3 if view == "image" else -1) for view in batch.views}
+    with pytest.raises(ValueError, match="'query' reads view 'image', which has no row of item 0"):
+        step(toy_model(), objective(), cut(batch, {view: torch.nonzero(mask)[:, 0] for view, mask in fewer.items()}))
+
+
+def test_views_that_read_each_other_are_refused():
+    model = toy_model()
+    model.routes["image"] = Route("image", reads=("query",))
+    with pytest.raises(ValueError, match="in a circle"):
+        step(model, objective(), toy_batch())
+
+
+SPLITS: list[tuple[int, dict]] = [
+    (7, {}),
+    (10, {"micro": 2, "rows": 3}),
+    (11, {}),  # the second process has no row at all
+    (0, {"micro": 4, "rows": 2}),  # nor has the first
+]
+
+
+def _rank(rank: int, port: int, out: str) -> None:
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     torch.set_default_dtype(torch.float64)
     torch.set_num_threads(1)
     dist.init_process_group("gloo", rank=rank, world_size=2)
     batch = toy_batch()
-    rows = {view: (items < images) if rank == 0 else (items >= images) for view, items in batch.items.items()}
-    got = run(shorter(cut(batch, {view: torch.nonzero(mask)[:, 0] for view, mask in rows.items()})), **how)
-    if rank == 0:
-        torch.save(got, out)
+    for number, (images, how) in enumerate(SPLITS):
+        rows = {view: (items < images) == (rank == 0) for view, items in batch.items.items()}
+        got = run(shorter(cut(batch, {view: torch.nonzero(mask)[:, 0] for view, mask in rows.items()})), **how)
+        if rank == 0:
+            torch.save(got, f"{out}/{number}.pt")
     dist.destroy_process_group()
 
 
-@pytest.mark.parametrize(("images", "how"), [(7, {}), (10, {"micro": 2, "rows": 3})])
-def test_two_uneven_processes_give_the_same_answer(tmp_path: Path, images: int, how: dict):
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two processes gave for every split."""
+    out = tmp_path_factory.mktemp("ranks")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    mp.spawn(_rank, (port, images, str(tmp_path / "got.pt"), how), nprocs=2)  # type: ignore[attr-defined]
-    assert_same(torch.load(tmp_path / "got.pt", weights_only=True), run(toy_batch()))
+    mp.spawn(_rank, (port, str(out)), nprocs=2)  # type: ignore[attr-defined]
+    return out
+
+
+@pytest.mark.parametrize("number", range(len(SPLITS)))
+def test_two_uneven_processes_give_the_same_answer(two_processes: Path, number: int):
+    assert_same(torch.load(two_processes / f"{number}.pt", weights_only=True), run(toy_batch()))

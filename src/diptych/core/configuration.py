@@ -80,7 +80,8 @@ def require_trusted(description: Any) -> None:
         for one in description:
             require_trusted(one)
     elif isinstance(description, Mapping):
-        if set(description) == {"class", "arguments"} and description["class"].split(".")[0] not in trusted_packages():
+        package = str(description.get("class")).partition(":")[0].split(".")[0]
+        if set(description) == {"class", "arguments"} and package not in trusted_packages():
             raise ConfigurationError(
                 f"the class {description['class']!r} cannot be part of a checkpoint: only classes of diptych and of "
                 f"installed packages with an entry point in the group 'diptych' are built from one "

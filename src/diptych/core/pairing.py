@@ -65,13 +65,7 @@ class Pairing:
 
     def partner(self, a: str, b: str) -> Tensor:
         """`[n_a]` int64: the first row of `all[b]` from the same table row as each anchor of `a`; -1 if none."""
-        mine, every = self.items[a][self.rows[a]], self.items[b]
-        if not len(every):
-            return torch.full_like(mine, -1)
-        order = torch.argsort(every, stable=True)
-        place = torch.searchsorted(every[order], mine).clamp(max=len(every) - 1)
-        found = order[place]
-        return torch.where(every[found] == mine, found, torch.full_like(found, -1))
+        return first_of(self.items[a][self.rows[a]], self.items[b])
 
     def uniform(self, a: str, b: str | None = None) -> Tensor:
         """Noise in (0, 1) that depends on the items and the seed alone: equal under any split or order.
@@ -104,6 +98,16 @@ def share_a_key(a: Tensor, b: Tensor) -> Tensor:
         for right in b.unbind(1):
             out |= (left[:, None] == right[None]) & real
     return out
+
+
+def first_of(items: Tensor, every: Tensor) -> Tensor:
+    """Where each of `items` `[n]` first stands in `every` `[N]`: `[n]` int64, -1 where it does not."""
+    if not len(every):
+        return torch.full_like(items, -1)
+    order = torch.argsort(every, stable=True)
+    place = torch.searchsorted(every[order], items).clamp(max=len(every) - 1)
+    found = order[place]
+    return torch.where(every[found] == items, found, torch.full_like(found, -1))
 
 
 def _mix(x: Tensor) -> Tensor:

@@ -18,9 +18,11 @@ class Teacher(nn.Module):
 
     Attributes:
         pairs: the (anchors' view, other view) whose pairs it scores, for a teacher that only scores pairs.
+        columns: of the table or of surveys that it reads, found in `batch.extra` as `"view/column"`.
     """
 
     pairs: tuple[str, str] | None = None
+    columns: tuple[str, ...] = ()
 
     def begin(self, model: Model) -> None:
         """Called once before a phase's first step, with the student: the time to copy it."""

@@ -60,6 +60,9 @@ class HubText(Encoder):
         backend = getattr(tokenizer, "backend_tokenizer", None)
         if backend is None:
             raise ValueError(f"the text model {str(name)!r} has no fast tokenizer (tokenizer.json)")
+        places = getattr(model.config, "max_position_embeddings", None)
+        if max_length and places and max_length > places:
+            raise ValueError(f"the text model {str(name)!r} has {places} places; --max-length is {max_length}")
         encoder = cls(json.loads(model.config.to_json_string(use_diff=False)), pooling=_pooling(name))
         encoder.backbone.load_state_dict(model.state_dict())
         processor = TextProcessor(

@@ -45,7 +45,7 @@ def describe_model(model: Model) -> dict[str, Any]:
         "frozen": [
             name for name, tower in model.towers.items() if not any(p.requires_grad for p in tower.parameters())
         ],
-        "routes": {view: {"tower": r.tower} for view, r in model.routes.items()},
+        "routes": {view: {"tower": r.tower, "reads": list(r.reads)} for view, r in model.routes.items()},
     }
 
 
@@ -97,7 +97,7 @@ def load(folder: str | Path, *, check: bool = True) -> Model:
     try:
         model = Model(
             *(build(parts[name]) for name in ("towers", "heads", "parts", "processors")),
-            routes={view: Route(r["tower"]) for view, r in parts["routes"].items()},
+            routes={view: Route(r["tower"], tuple(r.get("reads", ()))) for view, r in parts["routes"].items()},
         )
         weights = load_file(folder / "model.safetensors")
     except (ConfigurationError, SafetensorError, OSError) as error:

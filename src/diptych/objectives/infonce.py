@@ -61,9 +61,9 @@ class InfoNCE(Objective):
         count = positives.sum(1)
         target = positives / count.clamp(min=1)[:, None].to(scores.dtype)
         if self.label_smoothing:
-            target = (1 - self.label_smoothing) * target + self.label_smoothing / scores.shape[1]
+            target = (1 - self.label_smoothing) * target + self.label_smoothing / max(1, scores.shape[1])
         loss = torch.logsumexp(scores, 1) - (scores * target).sum(1)
-        return (loss * (count > 0)).sum()
+        return torch.where(count > 0, loss, 0).sum()  # without any other row the loss is infinite
 
     @classmethod
     def example(cls) -> Example:

@@ -67,7 +67,8 @@ def find_recipe(name: str) -> Found:
 
 
 def _module(file: Path) -> ModuleType:
-    name = f"diptych_recipe_{file.resolve().parent.name}_{file.stem}"
+    file = file.resolve()
+    name = f"diptych_recipe_{file.parent.name}_{file.stem}"
     if name in sys.modules and getattr(sys.modules[name], "__file__", None) == str(file):
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, file)

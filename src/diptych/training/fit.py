@@ -1,45 +1,54 @@
-"""The training loop, in plain sight: batches, step, clip, update, log, save.
+"""The training loop, in plain sight: batches, step, guard, update, log, save.
 
 A run is a folder:
 
-    model/          the checkpoint, written at the end
-    state/          what is needed to go on: weights, optimizer, position; written every few minutes and on Ctrl-C
-    log.jsonl       one line a step
+    states/00000120/        what is needed to go on after step 120; the last few are kept
+    surveys/                columns learned between epochs
+    log.jsonl               one line a step
 
 What a step does depends on (seed, phase, epoch, batch number) and the state alone, so a resumed run
-takes the same batches and has the same losses as one that was never stopped.
+takes the same batches and has the same losses as one that was never stopped. Several processes take
+their shares of the same batches; the first one alone writes.
 """
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
-from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from accelerate.utils import DistributedType
+from torch import nn
 
 from diptych.core.batch import Batch
 from diptych.core.model import Model, is_frozen
 from diptych.data.pairs import Pairs
-from diptych.data.views import Processed
+from diptych.training.guard import Diverged, Guard
 from diptych.training.interrupt import Interrupted, stop_requested
 from diptych.training.journal import Journal
+from diptych.training.optimizer import (
+    gradient_norm,
+    optimizer_for,
+    scale_gradients,
+    train_only,
+    warmup_cosine,
+)
+from diptych.training.plan import Plan
+from diptych.training.processes import all_most, broadcast, world
 from diptych.training.recipe import Phase, Recipe
-from diptych.training.sampler import Epoch
-from diptych.training.state import Position, load_state, save_state
+from diptych.training.running import Running, autocast_for, determinism, memory_advice
+from diptych.training.sharding import load_whole, sharded, whole_state
+from diptych.training.state import Position, load_state, save_state, saved_states
 from diptych.training.step import step
+from diptych.training.surveyed import surveyed_columns
 
-T = TypeVar("T")
+Hook = Callable[[Model, Position], None]
 
 
 @dataclass(frozen=True)
@@ -54,11 +63,22 @@ class Progress:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What training came to: steps, seconds of all sessions, pairs (images) seen a second, loss by step."""
+    """What training came to.
+
+    Attributes:
+        steps: optimizer steps of all sessions, skipped ones too.
+        seconds: spent in them.
+        pairs_per_second: pairs (images) seen a second.
+        waiting: share of the seconds spent waiting for data.
+        skipped: steps that the guard skipped.
+        losses: (step, loss).
+    """
 
     steps: int
     seconds: float
     pairs_per_second: float
+    waiting: float = 0.0
+    skipped: int = 0
     losses: list[tuple[int, float]] = field(default_factory=list)
 
 
@@ -68,251 +88,204 @@ def fit(
     out: Path,
     *,
     seed: int = 0,
-    save_minutes: float = 5.0,
+    running: Running | None = None,
     resume: bool = False,
-    tensorboard: bool = False,
     progress: Callable[[Progress], None] = lambda _: None,
+    after_epoch: Hook = lambda model, position: None,
 ) -> Fitted:
     """Train `recipe.model` in place.
 
     Args:
         recipe: its phases are trained in order.
         pairs: the training rows; views of frozen towers may hold stored features.
-        out: the run's folder, for state and log.
+        out: the run's folder, for states and log; seen by all processes.
         seed: of everything random.
-        save_minutes: how often the state is saved.
-        resume: go on from the saved state, if there is one.
-        tensorboard: also write TensorBoard events.
-        progress: called after every step.
+        running: how the run is kept going.
+        resume: go on from the newest saved state, if there is one.
+        progress: called after every step, on the first process.
+        after_epoch: called after every epoch, on every process, with the model, whole and in eval mode.
 
     Raises:
         Interrupted: after Ctrl-C (or SIGTERM), once the state is saved.
-        FloatingPointError: if the loss or its gradient is not finite; the message says at which step.
+        Diverged: if too many steps in a row had to be skipped.
+        MemoryError: if memory runs out; the message names the flags to change.
         ValueError: if a part is missing that an objective needs, or nothing is trained.
-        diptych.models.checkpoint.CheckpointError: if the saved state is damaged.
-        RuntimeError: if it is started in several processes; `step` takes them, the run does not yet.
+        diptych.models.checkpoint.CheckpointError: if the saved states are damaged.
     """
+    running = running or Running()
     out.mkdir(parents=True, exist_ok=True)
-    plans = [_plan(i, phase, recipe.model, pairs, seed) for i, phase in enumerate(recipe.phases)]
-    steps = sum(plan.steps for plan in plans)
-    position = Position()
-    saved = load_state(out / "state") if resume else None
+    plans = [Plan(i, phase, pairs, seed) for i, phase in enumerate(recipe.phases)]
+    for plan in plans:
+        plan.check(recipe.model)
+    saved = load_state(out) if resume else None
     if saved is not None:
-        position = saved.position
-        recipe.model.load_state_dict(saved.model)
+        recipe.model.load_state_dict(saved.tensors["model"])
+    broadcast(recipe.model)
     accelerator = Accelerator()
-    if accelerator.num_processes > 1:
-        raise RuntimeError("runs over several processes are not built yet (the step is): start one process")
-    recipe.model.to(accelerator.device)
-    free = {name for name, parameter in recipe.model.named_parameters() if parameter.requires_grad}
-    journal = Journal(out, position.step, tensorboard=tensorboard)
+    model = _working(recipe.model, accelerator, running)
+    if running.compile:
+        for tower in model.towers.values():
+            tower.compile()
+    free = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    position = saved.position if saved else Position()
+    guard = Guard(**saved.guard) if saved else Guard(running.spike, running.max_skips)
+    journal = Journal(out, position.step, tensorboard=running.tensorboard) if world()[0] == 0 else None
+    steps = sum(plan.steps for plan in plans)
     try:
-        for plan in plans[position.phase :]:
-            plan.phase.objective.to(accelerator.device)
-            train_only(recipe.model, {n for n in free if any(fnmatch(n, each) for each in plan.phase.trainable)})
-            optimizer = optimizer_for(recipe.model, plan.phase)
-            if saved is not None:
-                saved.restore(plan.phase.objective, optimizer)
-                saved = None
-            run = Run(recipe.model, optimizer, accelerator, out, steps, journal, save_minutes, progress)
-            position = replace(_run(plan, run, position), phase=plan.number + 1, epoch=0, batch=0)
+        with determinism(running.deterministic):
+            for plan in plans[position.phase :]:
+                phase = plan.phase
+                phase.objective.to(accelerator.device)
+                train_only(model, {n for n in free if any(fnmatch(n, each) for each in phase.trainable)})
+                optimizer = optimizer_for(model, phase)
+                if phase.teacher is not None:
+                    phase.teacher.begin(model)
+                    phase.teacher.to(accelerator.device)
+                if saved is not None:
+                    saved.restore(phase.objective, optimizer, phase.teacher)
+                    saved = None
+                run = Run(recipe.model, model, optimizer, accelerator, out, steps, journal, guard, running)
+                position = _run(plan, run, position, progress, after_epoch)
+                guard.forget()
     finally:
-        journal.close()
-        train_only(recipe.model, free)
-    recipe.model.eval()
-    return Fitted(position.step, position.seconds, position.pairs / max(position.seconds, 1e-9), journal.losses())
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A phase, with all that is known of it before it runs."""
-
-    number: int
-    phase: Phase
-    pairs: Pairs
-    seed: int
-    steps_per_epoch: int
-
-    @property
-    def steps(self) -> int:
-        return self.steps_per_epoch * self.phase.schedule.epochs
-
-    def epoch(self, epoch: int) -> list[np.ndarray]:
-        """The rows of each batch of an epoch."""
-        schedule, pairs = self.phase.schedule, self.pairs
-        lengths = getattr(pairs.views["text"], "lengths", None)
-        if lengths is not None:
-            lengths = np.add.reduceat(lengths, pairs.keys.offsets[:-1]) / np.diff(pairs.keys.offsets)
-        known = Epoch(len(pairs), epoch, schedule.epochs, (self.seed, self.number, epoch), lengths)
-        return self.phase.sampler(known, schedule.batch_size)
-
-    def batch(self, rows: np.ndarray, epoch: int, number: int, rank: int, size: int) -> Batch:
-        """The batch of this process: a pure function of its arguments and the plan."""
-        random = np.random.default_rng([self.seed, self.number, epoch, 2 + number])
-        texts = self.pairs.choose(rows, texts_per_image=self.phase.schedule.texts_per_image, random=random)
-        mine = rows[rank::size]
-        batch = self.pairs.batch(mine, texts[np.isin(self.pairs.keys.owner[texts], mine)] if size > 1 else texts)
-        generator = torch.Generator().manual_seed(int(random.integers(1 << 62)) + rank)
-        for transform in self.phase.transforms:
-            batch = transform(batch, generator)
-        return batch
+        if journal is not None:
+            journal.close()
+        train_only(model, free)
+    _take_back(recipe.model, model)
+    losses = journal.losses() if journal is not None else []
+    speed, waiting = (x / max(position.seconds, 1e-9) for x in (position.pairs, position.waited))
+    return Fitted(position.step, position.seconds, speed, waiting, guard.skipped, losses)
 
 
 @dataclass(frozen=True)
 class Run:
-    """What stays the same from step to step: what is trained, by what, and who is told."""
+    """What stays the same from step to step.
 
+    Attributes:
+        whole: the recipe's model.
+        model: what is trained: the same, or a copy of it whose towers are sharded.
+    """
+
+    whole: Model
     model: Model
     optimizer: torch.optim.Optimizer
     accelerator: Accelerator
     out: Path
     steps: int
-    journal: Journal
-    save_minutes: float
-    progress: Callable[[Progress], None]
+    journal: Journal | None
+    guard: Guard
+    running: Running
+
+    def save(self, plan: Plan, position: Position) -> None:
+        """Write the state; every process must call."""
+        phase = plan.phase
+        parts = (self.model, phase.objective, self.optimizer, phase.teacher)
+        save_state(self.out, *parts, position, self.guard.state(), keep=self.running.keep_states)
 
 
-def _plan(number: int, phase: Phase, model: Model, pairs: Pairs, seed: int) -> Plan:
-    missing = sorted(phase.objective.needs.parts - set(model.parts))
-    if missing:
-        raise ValueError(f"phase {number} needs the parts {missing}; the model has {sorted(model.parts)}")
-    plan = Plan(number, phase, pairs, seed, 0)
-    return replace(plan, steps_per_epoch=len(plan.epoch(0)))
+def _working(model: Model, accelerator: Accelerator, running: Running) -> Model:
+    """What is trained: the model on its device, or, if this run or `accelerate` says so, a copy with sharded towers."""
+    if running.shard or accelerator.distributed_type == DistributedType.FSDP:
+        if world()[1] == 1:
+            raise ValueError("--shard needs several processes: start it with `accelerate launch -m diptych train ...`")
+        return sharded(model, accelerator.device)
+    return model.to(accelerator.device)
 
 
-def _run(plan: Plan, run: Run, position: Position) -> Position:
+def _take_back(whole: Model, model: Model) -> None:
+    """Give the recipe's model what was learned; it ends in eval mode."""
+    if model is not whole:
+        load_whole(whole, whole_state(model))
+    whole.eval()
+
+
+def _run(plan: Plan, run: Run, position: Position, progress: Callable[[Progress], None], after_epoch: Hook) -> Position:
     """Train one phase from `position` to its end."""
     autocast = autocast_for(run.accelerator.device, plan.phase.schedule.precision)
-    _train_mode(run.model, plan.phase)
-    clock, saved_at = time.perf_counter(), time.monotonic()
+    saved_at = time.monotonic()
     with stop_requested() as stop:
-        for epoch, number, rows, batch in _batches(plan, position, run.accelerator):
-            done = epoch * plan.steps_per_epoch + number
-            means = _update(plan, run, batch, position.step, done, autocast)
-            now = time.perf_counter()
-            position = position.after(epoch, number, pairs=rows, seconds=now - clock)
-            speed = rows / (now - clock)
-            run.journal.write(position, {**means, "pairs_per_second": speed})
-            run.progress(Progress(position.step, run.steps, means["loss"], speed))
-            stopping = stop()
-            if stopping or time.monotonic() - saved_at > 60 * run.save_minutes:
-                save_state(run.out / "state", run.model, plan.phase.objective, run.optimizer, position)
-                saved_at = time.monotonic()
-            if stopping:
-                raise Interrupted(
-                    f"stopped after step {position.step} of {run.steps}; the state is in {run.out / 'state'}"
-                )
+        for epoch in range(position.epoch, plan.phase.schedule.epochs):
+            run.model.eval()
+            surveyed = surveyed_columns(plan, run.model, run.out, epoch, autocast)
+            if surveyed:
+                run.guard.forget()
+            _train_mode(run.model, plan.phase)
             clock = time.perf_counter()
-    save_state(run.out / "state", run.model, plan.phase.objective, run.optimizer, position)
+            for made in plan.batches(epoch, position, surveyed, *world()):
+                waited = time.perf_counter() - clock
+                done = plan.done(epoch, made.number)
+                numbers = _update(plan, run, made.batch.to(run.accelerator.device), position.step, done, autocast)
+                seconds = time.perf_counter() - clock
+                position = plan.after(position, made, seconds=seconds, waited=waited)
+                _tell(run, position, made.rows / seconds, numbers, progress)
+                asked = all_most(2 * stop() + (time.monotonic() - saved_at > 60 * run.running.save_minutes))
+                if asked:
+                    run.save(plan, position)
+                    saved_at = time.monotonic()
+                if asked >= 2:
+                    newest = saved_states(run.out)[0]
+                    raise Interrupted(f"stopped after step {position.step} of {run.steps}; the state is in {newest}")
+                clock = time.perf_counter()
+            position = replace(position, epoch=epoch + 1, batch=0, shard=0)
+            _take_back(run.whole, run.model)
+            after_epoch(run.whole, position)
+    position = replace(position, phase=plan.number + 1, epoch=0, batch=0)
+    run.save(plan, position)
     return position
 
 
-def _batches(plan: Plan, position: Position, accelerator: Accelerator) -> Iterator[tuple[int, int, int, Batch]]:
-    """(epoch, batch number, rows of all processes, this process's batch) from `position` to the phase's end."""
-    rank, size = accelerator.process_index, accelerator.num_processes
-    # Stored views are cut in no time, and a second thread would fight the step for its cores; decoding is worth one.
-    threads = 2 if any(isinstance(view, Processed) for view in plan.pairs.views.values()) else 0
-    for epoch in range(position.epoch, plan.phase.schedule.epochs):
-        rows = plan.epoch(epoch)
-        first = position.batch if epoch == position.epoch else 0
-        make = [partial(plan.batch, rows[k], epoch, k, rank, size) for k in range(first, len(rows))]
-        for number, batch in zip(range(first, len(rows)), ahead(make, threads=threads), strict=True):
-            yield epoch, number, len(rows[number]), batch.to(accelerator.device)
+def _tell(
+    run: Run, position: Position, speed: float, numbers: dict[str, float | str], progress: Callable[[Progress], None]
+) -> None:
+    if run.journal is None:
+        return
+    waiting = round(position.waited / max(position.seconds, 1e-9), 4)
+    run.journal.write(position, {**numbers, "pairs_per_second": speed, "waiting": waiting})
+    progress(Progress(position.step, run.steps, float(numbers["loss"]), speed))
 
 
 def _update(
     plan: Plan, run: Run, batch: Batch, at: int, done: int, autocast: Callable[[], AbstractContextManager]
-) -> dict[str, float]:
-    """One optimizer step; the numbers to log."""
-    schedule, objective, optimizer = plan.phase.schedule, plan.phase.objective, run.optimizer
+) -> dict[str, float | str]:
+    """One optimizer step, or none where the guard says so; the numbers to log."""
+    phase, optimizer, guard = plan.phase, run.optimizer, run.guard
+    schedule = phase.schedule
     seed = _mixed_seed(plan.seed, plan.number, done)
     torch.manual_seed(seed)
-    factor = warmup_cosine(done, plan.steps, schedule.warmup)
-    for group in optimizer.param_groups:
-        group["lr"] = group["peak"] * factor
     optimizer.zero_grad(set_to_none=True)
-    cuts = {"micro": schedule.micro, "rows": schedule.rows}
-    stepped = step(run.model, objective, batch, seed=seed, autocast=autocast, **cuts)
-    if not math.isfinite(stepped.means["loss"]):
-        raise FloatingPointError(
-            f"the loss is {stepped.means['loss']} at step {at + 1}: lower --lr, raise --warmup, --precision float32"
+    with memory_advice(schedule.micro or schedule.batch_size):
+        stepped = step(
+            run.model,
+            phase.objective,
+            batch,
+            teacher=phase.teacher,
+            micro=schedule.micro,
+            rows=schedule.rows,
+            seed=seed,
+            autocast=autocast,
         )
     trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    norm = nn.utils.clip_grad_norm_(trained, schedule.grad_clip)
-    if not math.isfinite(float(norm)):
-        raise FloatingPointError(f"the gradient is {float(norm)} at step {at + 1}: lower --lr or raise --warmup")
+    norm = gradient_norm(trained)
+    try:
+        skipped = guard.reason_to_skip(stepped.means["loss"], norm)
+    except Diverged as error:
+        raise Diverged(
+            f"{error}, at step {at + 1}: lower --lr (now {schedule.lr:g}), raise --warmup (now {schedule.warmup:g}), "
+            "or take --precision float32; a loss that may leap passes with --spike 0"
+        ) from None
+    factor = warmup_cosine(done, plan.steps, schedule.warmup) * guard.factor
+    numbers: dict[str, float | str] = {**stepped.means, "lr": schedule.lr * factor, "gradient_norm": norm}
+    if skipped is not None:
+        return {**numbers, "skipped": skipped}
+    for group in optimizer.param_groups:
+        group["lr"] = group["peak"] * factor
+    if norm > schedule.grad_clip:
+        scale_gradients(trained, schedule.grad_clip / (norm + 1e-6))
     optimizer.step()
-    objective.update(stepped.pairing)
-    return {**stepped.means, "lr": schedule.lr * factor, "gradient_norm": float(norm)}
-
-
-def ahead(make: Sequence[Callable[[], T]], *, threads: int) -> Iterator[T]:
-    """The results of `make`, in order, each begun `threads` before it is wanted; 0 makes them when wanted."""
-    if not threads:
-        yield from (one() for one in make)
-        return
-    with ThreadPoolExecutor(threads) as pool:
-        waiting = [pool.submit(one) for one in make[:threads]]
-        try:
-            for i in range(len(make)):
-                result = waiting.pop(0).result()
-                if i + threads < len(make):
-                    waiting.append(pool.submit(make[i + threads]))
-                yield result
-        finally:
-            for future in waiting:
-                future.cancel()
-
-
-def train_only(model: Model, names: Collection[str]) -> None:
-    """Let gradients be taken for the parameters of these names, and for no others."""
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name in names)
-
-
-def optimizer_for(model: Model, phase: Phase) -> torch.optim.Optimizer:
-    """AdamW over what the phase trains: matrices decay, the rest does not; towers have their own rate.
-
-    Raises:
-        ValueError: if nothing is trained.
-    """
-    schedule = phase.schedule
-    groups: dict[tuple[bool, bool], list[Tensor]] = {}
-    for name, parameter in [*model.named_parameters(), *phase.objective.named_parameters(prefix="objective")]:
-        if parameter.requires_grad:
-            groups.setdefault((name.startswith("towers."), parameter.dim() >= 2), []).append(parameter)
-    if not groups:
-        raise ValueError(f"nothing is trained: no parameter that is not frozen matches {list(phase.trainable)}")
-    return torch.optim.AdamW(
-        [
-            {
-                "params": parameters,
-                "peak": schedule.lr * (schedule.tower_lr_scale if in_tower else 1.0),
-                "weight_decay": schedule.weight_decay if decays else 0.0,
-            }
-            for (in_tower, decays), parameters in groups.items()
-        ],
-        lr=schedule.lr,
-        betas=(0.9, schedule.beta2),
-        fused=True,
-    )
-
-
-def warmup_cosine(done: int, steps: int, warmup: float) -> float:
-    """The learning rate's factor at step `done` of `steps`: a line up over the first `warmup` share, a cosine to 0."""
-    up = max(1, round(warmup * steps))
-    if done < up:
-        return (done + 1) / up
-    return 0.5 * (1 + math.cos(math.pi * (done - up) / max(1, steps - up)))
-
-
-def autocast_for(device: torch.device, precision: str) -> Callable[[], AbstractContextManager]:
-    """A context for the towers' forward: bf16 as asked, or, for "auto", where the device multiplies it fast."""
-    wanted = precision == "bf16"
-    if precision == "auto":
-        has_tiles = bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)())
-        wanted = torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else has_tiles
-    return partial(torch.autocast, device.type, torch.bfloat16) if wanted else nullcontext
+    phase.objective.update(stepped.pairing)
+    if phase.teacher is not None:
+        phase.teacher.update(run.model, stepped.pairing)
+    return numbers
 
 
 def _train_mode(model: Model, phase: Phase) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,16 +36,17 @@ class Journal:
                 raise ModuleNotFoundError("TensorBoard is missing: uv pip install 'diptych[tensorboard]'") from error
             self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 
-    def write(self, position: Position, numbers: dict[str, float]) -> None:
-        """One line: where training is, and the step's numbers."""
+    def write(self, position: Position, numbers: Mapping[str, float | str]) -> None:
+        """One line: where training is, and the step's numbers (and words, such as why it was skipped)."""
         line = {"step": position.step, "phase": position.phase, "epoch": position.epoch, **numbers}
         line["seconds"] = round(position.seconds, 3)
         self._file.write(json.dumps(line) + "\n")
         self._file.flush()
-        self._losses.append((position.step, numbers["loss"]))
+        self._losses.append((position.step, float(numbers["loss"])))
         if self._board is not None:
             for name, number in numbers.items():
-                self._board.add_scalar(name, number, position.step)
+                if not isinstance(number, str):
+                    self._board.add_scalar(name, number, position.step)
 
     def losses(self) -> list[tuple[int, float]]:
         """(step, loss) of the whole run."""

@@ -1,10 +1,13 @@
 """A whole training run: table in, folder with checkpoint, log and bad rows out.
 
-RUN/model/           the checkpoint
-RUN/run.json         recipe, its arguments, data, seed, versions, what came of it
-RUN/log.jsonl        one line a step
-RUN/bad_rows.jsonl   rows set aside, if any
-RUN/state/           while it is under way: what is needed to go on
+RUN/model/            the checkpoint: after the last step, or the best where a measure is taken after every epoch
+RUN/run.json          recipe, its arguments, data, seed, versions, what came of it
+RUN/log.jsonl         one line a step
+RUN/validation.jsonl  one line an epoch, where a measure is taken
+RUN/bad_rows.jsonl    rows set aside, if any
+RUN/states/, best/, surveys/   while it is under way: what is needed to go on
+
+In several processes (`accelerate launch`) all see the same folder; the first one writes.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -26,14 +29,20 @@ from datasets import Dataset
 from torch import Tensor
 
 from diptych.core.configuration import describe, require_trusted
-from diptych.core.model import Model
+from diptych.core.model import Model, Processor
 from diptych.data.bad_rows import BadRows
 from diptych.data.pairs import Pairs, prepare
 from diptych.data.store import hash_of
 from diptych.models.checkpoint import CheckpointError, describe_model, save
 from diptych.models.embed import with_frozen_features
+from diptych.training.best import Best, Measure
 from diptych.training.fit import Fitted, Progress, fit
+from diptych.training.processes import first_alone, from_first, join_processes
 from diptych.training.recipe import Recipe
+from diptych.training.running import Running
+from diptych.training.state import saved_states
+
+Resume = Literal["auto", "never", "must"]
 
 
 class RunExists(ValueError):
@@ -50,6 +59,7 @@ class Trained:
         pairs: the training rows.
         fingerprint: of the checkpoint.
         bad: rows set aside.
+        kept: which epoch's weights these are, and its measures; None: the last.
     """
 
     model: Model
@@ -57,6 +67,7 @@ class Trained:
     pairs: Pairs
     fingerprint: str
     bad: BadRows
+    kept: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -76,15 +87,14 @@ def train(
     about: Mapping[str, Any],
     init: Model | None = None,
     seed: int = 0,
-    save_minutes: float = 5.0,
-    tensorboard: bool = False,
+    running: Running | None = None,
+    measure: Measure | None = None,
+    resume: Resume = "auto",
     overwrite: bool = False,
     bad: BadRows | None = None,
     listener: Listener | None = None,
 ) -> Trained:
     """Train a recipe on the rows of a table.
-
-    A folder that holds the same run, not finished, is gone on with.
 
     Args:
         make: builds the recipe; called after the seed is set.
@@ -93,41 +103,49 @@ def train(
         about: recipe, its arguments and data, as JSON-able values: kept in `run.json`.
         init: weights to start from; its towers, heads and parts must be those of the recipe.
         seed: of weights, order, augmentation.
-        save_minutes: how often the state is saved.
-        tensorboard: write TensorBoard events too.
+        running: how the run is kept going.
+        measure: taken after every epoch; the checkpoint is then that of the epoch with the highest `"score"`.
+        resume: "auto" goes on with the same run where `out` holds one unfinished; "never" refuses to, "must" refuses
+            anything else.
         overwrite: throw away what is in `out`.
         bad: collects rows set aside; default: one that writes `out/bad_rows.jsonl`.
         listener: is told how far it is.
 
     Raises:
-        RunExists: if `out` holds a finished run, or one with other settings, and `overwrite` is false.
+        RunExists: if `out` holds a finished run, or one with other settings, and `overwrite` is false; or if `resume`
+            forbids what would be done.
         ConfigurationError, ValueError: if the recipe cannot be trained or saved, found before training.
-        FloatingPointError: if the loss or its gradient is not finite.
+        diptych.training.guard.Diverged: if too many steps in a row had to be skipped.
         diptych.training.fit.Interrupted: after Ctrl-C; calling again goes on.
     """
+    join_processes()
     listener = listener or Listener()
     about = {**about, "seed": seed, "rows": hash_of(rows["id"][:], rows["text"][:])}
     torch.manual_seed(seed)
     recipe = make()
     _check(recipe)
-    _claim(out, about, overwrite)
+    from_first(lambda: _claim(out, about, overwrite=overwrite, resume=resume))
     bad = bad if bad is not None else BadRows(out / "bad_rows.jsonl")
     model = recipe.model
     pairs = ready(model, rows, init=init, bad=bad, listener=listener)
+    best = Best(out, measure)
     fitted = fit(
         recipe,
         pairs,
         out,
         seed=seed,
-        save_minutes=save_minutes,
+        running=running,
         resume=True,
-        tensorboard=tensorboard,
         progress=listener.steps,
+        after_epoch=best.after_epoch,
     )
     model.to("cpu")
+    kept = best.take(model)
     result = {
         "steps": fitted.steps,
         "train_seconds": round(fitted.seconds, 2),
+        "waiting_for_data": round(fitted.waiting, 4),
+        "skipped_steps": fitted.skipped,
         "pairs_per_second": round(fitted.pairs_per_second, 1),
         "rows": len(pairs),
         "texts": pairs.texts,
@@ -135,11 +153,18 @@ def train(
         "bad_rows": bad.by_reason(),
         "peak_memory_mb": round(peak_memory_mb()),
     }
-    note = {**about, "scorer": recipe.scorer, "result": result}
+    note = {**about, "scorer": recipe.scorer, "result": {**result, "kept": kept}}
+    name = from_first(lambda: _finish(model, out, note))
+    return Trained(model, fitted, pairs, name, bad, kept)
+
+
+def _finish(model: Model, out: Path, note: Mapping[str, Any]) -> str:
+    """Write the checkpoint and the note, and remove what only a run under way needs."""
     name = save(model, out / "model", reference=reference_inputs(model), note=note)
     write_json(out / "run.json", {**note, "status": "done", "fingerprint": name, "versions": versions()})
-    shutil.rmtree(out / "state", ignore_errors=True)
-    return Trained(model, fitted, pairs, name, bad)
+    for left in ("states", "surveys", "best"):
+        shutil.rmtree(out / left, ignore_errors=True)
+    return name
 
 
 def ready(model: Model, rows: Dataset, *, init: Model | None, bad: BadRows, listener: Listener) -> Pairs:
@@ -155,9 +180,18 @@ def ready(model: Model, rows: Dataset, *, init: Model | None, bad: BadRows, list
             model.load_state_dict(init.state_dict())
         except RuntimeError as error:
             raise ValueError(f"--init is a model of other parts than the recipe's: {error}") from error
-    for processor in model.processors.values():
+    model.processors = from_first(lambda: _fitted(model.processors, rows))
+    return first_alone(lambda: _views(model, rows, bad, listener))  # the others then find its stores
+
+
+def _fitted(processors: Mapping[str, Processor], rows: Dataset) -> dict[str, Processor]:
+    for processor in processors.values():
         if processor.column == "text":
             processor.fit([text for texts in rows["text"][:] for text in texts])
+    return dict(processors)
+
+
+def _views(model: Model, rows: Dataset, bad: BadRows, listener: Listener) -> Pairs:
     pairs = prepare(rows, model.processors, bad=bad, progress=listener.images)
     return with_frozen_features(model, pairs, progress=listener.features)
 
@@ -190,9 +224,14 @@ def _check(recipe: Recipe) -> None:
         raise ValueError(f"the recipe's scorer {recipe.scorer!r} is none of its parts {sorted(recipe.model.parts)}")
 
 
-def _claim(out: Path, about: Mapping[str, Any], overwrite: bool) -> None:
+def _claim(out: Path, about: Mapping[str, Any], *, overwrite: bool, resume: Resume) -> None:
     """Make the folder this run's own: fresh, or one where the same run was interrupted."""
     file = out / "run.json"
+    unfinished = bool(saved_states(out)) and not overwrite
+    if resume == "must" and not unfinished:
+        raise RunExists(f"--resume must: {out} holds no state of an unfinished run to go on from")
+    if resume == "never" and unfinished:
+        raise RunExists(f"--resume never: {out} holds an unfinished run; choose another --out, or --overwrite it")
     if out.exists() and not out.is_dir():
         raise RunExists(f"{out} is a file; --out is the folder of a run")
     if overwrite and file.exists():
@@ -204,7 +243,7 @@ def _claim(out: Path, about: Mapping[str, Any], overwrite: bool) -> None:
         about = json.loads(json.dumps(about))
         there, now = _leaves(kept), _leaves(about)
         other = [name for name in now if there.get(name) != now[name]]
-        begun = (out / "log.jsonl").exists() or (out / "state").exists()
+        begun = (out / "log.jsonl").exists() or unfinished
         if other and begun:
             what = "; ".join(f"{name}: {there.get(name)!r} there, {now[name]!r} now" for name in other)
             raise RunExists(

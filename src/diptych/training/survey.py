@@ -11,6 +11,7 @@ import numpy as np
 
 from diptych.core.model import Model
 from diptych.core.objective import Objective
+from diptych.core.teacher import Teacher
 from diptych.data.pairs import Pairs
 
 
@@ -25,6 +26,7 @@ class Asked:
         batch_size: of the phase.
         seed: of this survey.
         autocast: a context for the towers' forward.
+        teacher: of the phase, if it has one.
     """
 
     model: Model
@@ -33,6 +35,7 @@ class Asked:
     batch_size: int
     seed: int
     autocast: Callable[[], AbstractContextManager]
+    teacher: Teacher | None = None
 
 
 class Survey(Protocol):

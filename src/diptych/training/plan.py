@@ -1,0 +1,192 @@
+"""A phase over a table, as batches: each a pure function of (seed, phase, epoch, number) and of the columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from diptych.core.batch import Batch
+from diptych.core.model import Model
+from diptych.data.pairs import Pairs
+from diptych.data.views import Processed, Selected
+from diptych.training.recipe import Phase
+from diptych.training.sampler import Epoch
+from diptych.training.state import Position
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Made:
+    """A batch of this process, and where it stands.
+
+    Attributes:
+        number: in its epoch.
+        rows: of all processes together.
+        batch: of this process, on the CPU.
+    """
+
+    number: int
+    rows: int
+    batch: Batch
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A phase, with all that is known of it before it runs.
+
+    Attributes:
+        number: of the phase.
+        phase: what is trained and how.
+        pairs: the rows.
+        seed: of the run.
+    """
+
+    number: int
+    phase: Phase
+    pairs: Pairs
+    seed: int
+
+    def check(self, model: Model) -> None:
+        """Find before training what would stop it.
+
+        Raises:
+            ValueError: if a part, a teacher or a column is missing.
+        """
+        needs, phase = self.phase.objective.needs, self.phase
+        missing = sorted(needs.parts - set(model.parts))
+        if missing:
+            raise ValueError(f"phase {self.number} needs the parts {missing}; the model has {sorted(model.parts)}")
+        if (needs.teacher or needs.pairs) and phase.teacher is None:
+            raise ValueError(f"phase {self.number} learns from a teacher and has none: give the phase a `teacher`")
+        surveyed = {column for survey in phase.surveys for column in survey.columns}
+        absent = sorted(self.columns - surveyed - set(self.pairs.table.column_names))
+        if absent:
+            raise ValueError(
+                f"phase {self.number} reads the columns {absent}; the table has {self.pairs.table.column_names}, "
+                f"the phase's surveys give {sorted(surveyed)}"
+            )
+
+    @property
+    def columns(self) -> set[str]:
+        """What sampler, objective and teacher read of the table or of surveys."""
+        teacher = self.phase.teacher
+        return {*self.phase.sampler.columns, *self.phase.objective.needs.columns, *(teacher.columns if teacher else ())}
+
+    @cached_property
+    def counts(self) -> list[int]:
+        """Batches of every epoch."""
+        schedule = self.phase.schedule
+        count = partial(self.phase.sampler.count, len(self.pairs), schedule.batch_size, of=schedule.epochs)
+        return [count(number=epoch) for epoch in range(schedule.epochs)]
+
+    @property
+    def steps(self) -> int:
+        """Of the whole phase."""
+        return sum(self.counts)
+
+    def done(self, epoch: int, number: int) -> int:
+        """Steps of this phase before a batch."""
+        return sum(self.counts[:epoch]) + number
+
+    def batches(
+        self, epoch: int, start: Position, surveyed: Mapping[str, np.ndarray], rank: int, size: int
+    ) -> Iterator[Made]:
+        """The batches of an epoch from `start` on, made ahead where that takes long.
+
+        Args:
+            epoch: its number.
+            start: from its `batch` on.
+            surveyed: columns of surveys.
+            rank, size: this process, and how many there are.
+        """
+        columns = {name: self._column(name, surveyed) for name in self.columns}
+        rows = self._rows(epoch, columns)
+        # Stored views are cut in no time, and threads would fight the step for its cores; decoding is worth some.
+        threads = 2 if any(_is_made_when_asked(view) for view in self.pairs.views.values()) else 0
+        make = [partial(self._batch, rows[k], columns, epoch, k, rank, size) for k in range(start.batch, len(rows))]
+        for number, batch in zip(range(start.batch, len(rows)), ahead(make, threads=threads), strict=True):
+            yield Made(number, len(rows[number]), batch)
+
+    def after(self, position: Position, made: Made, *, seconds: float, waited: float) -> Position:
+        """The position once a batch is done."""
+        return replace(
+            position,
+            batch=made.number + 1,
+            step=position.step + 1,
+            pairs=position.pairs + made.rows,
+            seconds=position.seconds + seconds,
+            waited=position.waited + waited,
+        )
+
+    def _column(self, name: str, surveyed: Mapping[str, np.ndarray]) -> np.ndarray:
+        return surveyed[name] if name in surveyed else np.asarray(self.pairs.table[name][:])
+
+    def _rows(self, epoch: int, columns: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """The rows of each batch of an epoch."""
+        pairs, sampler, schedule = self.pairs, self.phase.sampler, self.phase.schedule
+        lengths = getattr(pairs.views["text"], "lengths", None)
+        if lengths is not None:
+            lengths = np.add.reduceat(lengths, pairs.keys.offsets[:-1]) / np.diff(pairs.keys.offsets)
+        own = {name: columns[name] for name in sampler.columns}
+        key = (self.seed, self.number, epoch)
+        rows = sampler(Epoch(len(pairs), epoch, schedule.epochs, key, lengths, own), schedule.batch_size)
+        announced = self.counts[epoch]
+        if len(rows) != announced:
+            raise RuntimeError(f"{type(sampler).__name__} announced {announced} batches and gave {len(rows)}")
+        return rows
+
+    def _batch(
+        self, rows: np.ndarray, columns: Mapping[str, np.ndarray], epoch: int, number: int, rank: int, size: int
+    ) -> Batch:
+        """The batch of this process: a pure function of its arguments and the plan."""
+        random = np.random.default_rng([self.seed, self.number, epoch, 2 + number])
+        texts = self.pairs.choose(rows, texts_per_image=self.phase.schedule.texts_per_image, random=random)
+        mine = rows[rank::size]
+        if size > 1:
+            texts = texts[np.isin(self.pairs.keys.owner[texts], mine)]
+        batch = self.pairs.batch(mine, texts)
+        owner = self.pairs.keys.owner[texts]
+        extra = {}
+        for name in self.columns - set(self.phase.sampler.columns) | self.phase.objective.needs.columns:
+            extra |= {f"image/{name}": _tensor(name, columns[name][mine])}
+            extra |= {f"text/{name}": _tensor(name, columns[name][owner])}
+        batch = replace(batch, extra={**batch.extra, **extra})
+        generator = torch.Generator().manual_seed(int(random.integers(1 << 62)) + rank)
+        for transform in self.phase.transforms:
+            batch = transform(batch, generator)
+        return batch
+
+
+def _tensor(name: str, values: np.ndarray) -> torch.Tensor:
+    if values.dtype.kind not in "biuf":
+        raise ValueError(f"column {name!r} holds {values.dtype}; an objective or teacher reads numbers only")
+    return torch.from_numpy(np.ascontiguousarray(values))
+
+
+def _is_made_when_asked(view: object) -> bool:
+    return isinstance(view.view if isinstance(view, Selected) else view, Processed)
+
+
+def ahead(make: Sequence[Callable[[], T]], *, threads: int) -> Iterator[T]:
+    """The results of `make`, in order, each begun `threads` before it is wanted; 0 makes them when wanted."""
+    if not threads:
+        yield from (one() for one in make)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        waiting = [pool.submit(one) for one in make[:threads]]
+        try:
+            for i in range(len(make)):
+                result = waiting.pop(0).result()
+                if i + threads < len(make):
+                    waiting.append(pool.submit(make[i + threads]))
+                yield result
+        finally:
+            for future in waiting:
+                future.cancel()
