@@ -35,6 +35,21 @@ def test_metadata_names_the_images(tmp_path: Path, suffix: str):
     assert "split" not in table.column_names
 
 
+def test_pictures_that_no_metadata_names_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    draw(tmp_path, "train/a.png", "train/b.png", "test/c.png", "d.png", "sub/e.png")
+    (tmp_path / "train" / "metadata.csv").write_text("file_name,text\na.png,ay\n./b.png,\n")
+    (tmp_path / "test" / "metadata.csv").write_text("file_name,n,text\nc.png,1,sea\n")
+    with caplog.at_level("INFO", "diptych"):
+        assert len(open_table(tmp_path)) == 2
+    assert "2 pictures are left out: no row of test/metadata.csv or train/metadata.csv names them" in caplog.text
+    caplog.clear()
+    (tmp_path / "d.png").unlink()
+    (tmp_path / "sub" / "e.png").unlink()
+    with caplog.at_level("INFO", "diptych"):
+        open_table(tmp_path)
+    assert "left out" not in caplog.text
+
+
 def test_a_column_that_ends_in_file_name_is_the_image(tmp_path: Path):
     draw(tmp_path, "a.png").joinpath("metadata.csv").write_text("photo_file_name,text\na.png,ay\n")
     assert open_table(tmp_path)["id"][:] == ["a"]

@@ -211,7 +211,7 @@ def test_images_lie_on_disk_and_columns_can_be_added_without_copying_them(tmp_pa
 
 def test_batches_are_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(tar, "_BATCH_BYTES", 100)
-    stream = (tar._Sample(str(size), b"x" * size) for size in (60, 60, 10, 200, 5))
+    stream = (tar.Sample(str(size), b"x" * size) for size in (60, 60, 10, 200, 5))
     assert [[sample.key for sample in batch] for batch in tar._batches(stream)] == [["60", "60"], ["10", "200"], ["5"]]
 
 

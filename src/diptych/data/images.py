@@ -89,6 +89,18 @@ def read_header(value: bytes | dict[str, Any] | str | Path | Image.Image) -> Hea
     return header
 
 
+def upright_size(value: bytes | dict[str, Any] | str | Path | Image.Image) -> tuple[int, int]:
+    """Width and height in pixels that `decode_image` gives without a draft, read without decoding any pixel.
+
+    Raises
+    ------
+    BadImage
+        If there is no image to open.
+    """
+    image, _ = _open(value)
+    return (image.height, image.width) if _is_sideways(image) else image.size
+
+
 def decode_image(
     value: bytes | dict[str, Any] | str | Path | Image.Image,
     *,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from threading import Event
 
@@ -16,11 +16,16 @@ from diptych.core.configuration import describe
 from diptych.data.bad_rows import BadRows
 from diptych.data.images import BadImage
 from diptych.data.processors import ImageProcessor
-from diptych.data.store import Chunk, hash_of, stored
-from diptych.data.views import Arrays, Processed, View
+from diptych.data.store import Chunk, Stored, hash_of, stored
+from diptych.data.threads import usable_cores
+from diptych.data.views import Arrays, Joined, Processed, View
 
 Progress = Callable[[int, int], None]
 CHUNK = 256
+BLOCK_BYTES = 1 << 28
+"""Pixels of a block at least, but for the last: what is as large as this is mapped into memory, not read."""
+BLOCK_ROWS = 1 << 16
+"""Rows of a block where no pixels are kept."""
 
 
 def pixels_of(
@@ -34,6 +39,9 @@ def pixels_of(
 ) -> tuple[View, np.ndarray]:
     """The pixels of every row, from the store or decoded now.
 
+    They are stored in blocks, each kept once it is decoded, so what was interrupted goes on with the next block, and
+    of a table to which rows were added only the last block is decoded again.
+
     Args:
         table: with the processor's column, undecoded.
         processor: decodes and resizes.
@@ -46,24 +54,46 @@ def pixels_of(
         A view of `{"pixels": [rows, C, H, W] uint8}`, and `[rows]` bool: which rows are good.
     """
     column = table.select_columns([processor.column])
-    key = hash_of("pixels" if keep else "good", describe(processor), content_of(table, processor.column))
+    workers = usable_cores() if workers is None else workers
+    rows = -(-BLOCK_BYTES // int(np.prod(processor.shape))) if keep else BLOCK_ROWS
+    good = np.ones(len(table), dtype=bool)
+    views, keys = [], []
+    for first in range(0, len(table), rows) or [0]:
+        block = column.select(range(first, min(first + rows, len(table))))
+        tell = progress and partial(_tell, progress, first, len(table))
+        key, kept = _stored_block(block, processor, keep, workers, tell)
+        keys.append(key)
+        views.append(Arrays(kept.arrays, key))
+        for i, (reason, detail) in kept.note:
+            row = first + i
+            good[row] = False
+            where = column[row][processor.column].get("path") or table[row].get("id") or f"row {row}"
+            bad.add(row, where, reason, detail)
+    if not keep:
+        return Processed(column[processor.column], processor, hash_of(keys)), good
+    return views[0] if len(views) == 1 else Joined(views, hash_of(keys)), good
+
+
+def _tell(progress: Progress, first: int, rows: int, done: int) -> None:
+    progress(first + done, rows)
+
+
+def _stored_block(
+    block: Dataset, processor: ImageProcessor, keep: bool, workers: int, tell: Callable[[int], None] | None
+) -> tuple[str, Stored]:
+    """The key and the pixels of some rows; the note has (row, (reason, detail)) of those that could not be decoded."""
     found: dict[int, tuple[str, str]] = {}
-    workers = (os.cpu_count() or 1) if workers is None else workers
 
     def fill() -> Iterator[Chunk]:
-        for start, pixels, errors in _decode_all(column, processor, workers):
+        for start, pixels, errors in _decode_all(block, processor, workers):
             found.update(errors)
             yield slice(start, start + len(pixels)), {"pixels": pixels} if keep else {}
-            if progress:
-                progress(start + len(pixels), len(table))
+            if tell:
+                tell(start + len(pixels))
 
+    key = hash_of("pixels" if keep else "good", describe(processor), content_of(block, processor.column))
     fields = {"pixels": (processor.shape, "uint8")} if keep else {}
-    kept = stored(key, len(table), fields, fill, lambda: list(found.items()))
-    good = np.ones(len(table), dtype=bool)
-    for row, (reason, detail) in kept.note:
-        good[row] = False
-        bad.add(row, column[row][processor.column].get("path") or table[row].get("id") or f"row {row}", reason, detail)
-    return Arrays(kept.arrays, key) if keep else Processed(column[processor.column], processor, key), good
+    return key, stored(key, len(block), fields, fill, lambda: list(found.items()))
 
 
 def content_of(table: Dataset, column: str) -> str:

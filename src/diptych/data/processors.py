@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal, Self
 
@@ -11,7 +12,8 @@ from PIL import Image
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from torch import Tensor
 
-from diptych.data.images import decode_image
+from diptych.data.crop import RandomCrop
+from diptych.data.images import decode_image, upright_size
 
 Interpolation = Literal["bilinear", "bicubic", "nearest"]
 _FILTERS = {
@@ -53,20 +55,38 @@ class ImageProcessor:
         """Nothing to learn."""
         return self
 
-    def one(self, value: Any) -> np.ndarray:
+    def one(
+        self, value: Any, *, crop: RandomCrop | None = None, random: np.random.Generator | None = None
+    ) -> np.ndarray:
         """One image to `[C, H, W]` uint8.
+
+        Args:
+            value: as for `decode_image`.
+            crop: take a random part of the image, squashed to the square, instead of what `resize` says.
+            random: of that part; needed where there is a `crop`.
 
         Raises:
             diptych.data.images.BadImage: if it cannot be decoded.
         """
-        image = decode_image(value, mode=self.mode, draft=(self.size, self.size))
-        pixels = np.asarray(self._fit_to_square(image))
+        if crop is None or random is None:
+            image = self._fit_to_square(decode_image(value, mode=self.mode, draft=(self.size, self.size)))
+        else:
+            width, height = upright_size(value)
+            box = crop.box(width, height, random)
+            wanted = (self.size * width / (box[2] - box[0]), self.size * height / (box[3] - box[1]))
+            image = decode_image(value, mode=self.mode, draft=(math.ceil(wanted[0]), math.ceil(wanted[1])))
+            x, y = image.width / width, image.height / height  # less than 1 where it was decoded at a fraction
+            box = (box[0] * x, box[1] * y, min(box[2] * x, image.width), min(box[3] * y, image.height))
+            image = image.resize((self.size, self.size), _FILTERS[self.interpolation], box=box)
+        pixels = np.asarray(image)
         return pixels[None] if self.mode == "L" else pixels.transpose(2, 0, 1)
 
     def __call__(self, values: Sequence[Any]) -> dict[str, Tensor]:
         """Images to `{"pixels": [N, C, H, W] uint8}`."""
-        stacked = np.stack([self.one(value) for value in values]) if values else np.zeros((0, *self.shape), np.uint8)
-        return {"pixels": torch.from_numpy(np.ascontiguousarray(stacked))}
+        pixels = np.empty((len(values), *self.shape), np.uint8)
+        for i, value in enumerate(values):
+            pixels[i] = self.one(value)
+        return {"pixels": torch.from_numpy(pixels)}
 
     def _fit_to_square(self, image: Image.Image) -> Image.Image:
         side, (width, height) = self.size, image.size

@@ -60,6 +60,32 @@ class Selected:
         return self.view.take(self.rows[rows])
 
 
+class Joined:
+    """Views of the same inputs, of consecutive blocks of rows, as one.
+
+    Args:
+        views: at least one; their tensors must be of one shape but for the rows.
+        key: as in `Arrays`.
+    """
+
+    def __init__(self, views: Sequence[View], key: str | None = None) -> None:
+        self.views, self.key = views, key
+        self.ends = np.cumsum([len(view) for view in views])
+
+    def __len__(self) -> int:
+        return int(self.ends[-1])
+
+    def take(self, rows: np.ndarray) -> dict[str, Tensor]:
+        block = np.searchsorted(self.ends, rows, side="right")
+        out: dict[str, Tensor] = {}
+        for number in np.unique(block) if len(rows) else [0]:
+            at = np.flatnonzero(block == number)
+            first = int(self.ends[number]) - len(self.views[number])
+            for name, part in self.views[number].take(rows[at] - first).items():
+                out.setdefault(name, part.new_empty((len(rows), *part.shape[1:])))[torch.from_numpy(at)] = part
+        return out
+
+
 class Ragged:
     """A view of token sequences of any length, kept end to end.
 

@@ -98,6 +98,11 @@ def is_image(feature: object) -> bool:
     return isinstance(feature, datasets.Image)
 
 
+def names_images(column: str) -> bool:
+    """Whether a column's name speaks for images or their paths."""
+    return any(_is_called(column, name) for tier in IMAGE_NAMES for name in tier)
+
+
 def string_columns(names: Sequence[str], chosen: Sequence[str | None]) -> list[str]:
     """Of a CSV's columns those that must not be read as numbers: an id 0012, a product called 501."""
     known = {name for tier in (*IMAGE_NAMES, *TEXT_NAMES, ID_NAMES, ("split",)) for name in tier}

@@ -5,6 +5,7 @@ relative to the metadata's folder; sub folders such as `train` and `test`, each 
 own, are splits.
 """
 
+import logging
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -14,9 +15,12 @@ from pathlib import Path
 import datasets
 
 from diptych.data.bad_rows import BadRows
+from diptych.data.sources.columns import names_images
 from diptych.data.sources.errors import TableError
 from diptych.data.sources.files import SUFFIXES, read_file
 from diptych.data.sources.raw import Part, Raw, stack, table_of
+
+log = logging.getLogger(__name__)
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif"})
 """Endings of the files taken for images."""
@@ -24,6 +28,7 @@ IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".
 SPLIT_NAMES = frozenset({"train", "training", "val", "valid", "validation", "dev", "test", "testing", "eval"})
 """Names of folders that make a split of what lies in them."""
 
+_STRING = datasets.Value("string")
 _METADATA = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 _FEATURES = datasets.Features({"image": datasets.Value("string"), "text": datasets.List(datasets.Value("string"))})
 
@@ -52,11 +57,26 @@ def read_metadata(folder: Path, bad: BadRows, *, chosen: Sequence[str | None] = 
         If a file of metadata cannot be read.
     """
     raws = [read_file(path, bad, chosen=chosen) for path in metadata_files(folder)]
+    _note_unnamed(folder, raws, chosen)
     parts = [_placed(folder, raw.parts[0]) for raw in raws]
     if len(raws) == 1:
         return Raw(str(folder), raws[0].table, parts)
     tables = [raw.table.with_format("arrow")[:] for raw in raws]
     return Raw(str(folder), datasets.Dataset(stack(tables)), parts)  # pyright: ignore[reportArgumentType]
+
+
+def _note_unnamed(folder: Path, raws: Sequence[Raw], chosen: Sequence[str | None]) -> None:
+    """Log how many pictures of the folder no metadata names: they are left out, perhaps by mistake."""
+    named: set[str] = set()
+    for raw in raws:
+        for column, feature in raw.table.features.items():
+            if feature == _STRING and (column in chosen or names_images(column)):
+                place = raw.parts[0].folder or folder
+                named.update(os.path.normpath(place / str(path)) for path in raw.table[column][:] if path)
+    left_out = sum(os.path.normpath(image.absolute()) not in named for image in _images(folder))
+    if left_out:
+        files = " or ".join(str(Path(raw.name).relative_to(folder)) for raw in raws)
+        log.info("%s: %d pictures are left out: no row of %s names them", folder, left_out, files)
 
 
 def _placed(folder: Path, part: Part) -> Part:

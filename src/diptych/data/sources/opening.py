@@ -4,7 +4,7 @@ import glob
 import importlib
 import pkgutil
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -117,7 +117,7 @@ def _read(source: str | Path, bad: BadRows, chosen: tuple[str | None, ...]) -> R
     if path.is_file():
         return _read_one(path, bad, chosen)
     if any(sign in name for sign in "*?[{"):
-        return read_tars(name, _matches(path), bad)
+        return read_tars(name, matches(path), bad)
     if isinstance(source, str) and _HUB_NAME.fullmatch(name) and not path.parent.is_dir():
         return read_hub(name)
     raise TableError(_not_found(path))
@@ -145,17 +145,25 @@ def _read_folder(folder: Path, bad: BadRows, chosen: tuple[str | None, ...]) -> 
     return read_images(folder, bad)
 
 
-def _matches(pattern: Path) -> list[Path]:
-    """The tars that a pattern with *, ?, [abc], {a,b} or {000..127} names, sorted within each alternative."""
+def matches(pattern: Path, suffixes: Sequence[str] = (".tar",)) -> list[Path]:
+    """The files that a pattern with *, ?, [abc], {a,b} or {000..127} names, sorted within each alternative.
+
+    Raises
+    ------
+    TableError
+        If there is none, one that is named is missing, or one has another suffix.
+    """
     single = [Path(one) for one in expand_braces(str(pattern))]
     paths = [path for one in single for path in sorted(Path(one.anchor).glob(str(one.relative_to(one.anchor))))]
     missing = [one for one in single if not glob.has_magic(str(one)) and not one.is_file()]
     if missing or not paths:
         what = f"{len(missing):,} of its files are missing, the first {missing[0]}" if missing else "no file matches"
         raise TableError(f"{pattern}: {what}; expected tars of one collection, as by 'shards/{{000..127}}.tar'")
-    others = [path for path in paths if path.suffix.lower() != ".tar"]
+    others = [path for path in paths if path.suffix.lower() not in suffixes]
     if others:
-        raise TableError(f"{pattern} matches {others[0]}, which is no .tar; a pattern may name tars only")
+        raise TableError(
+            f"{pattern} matches {others[0]}, which is no {' or '.join(suffixes)}; it may name nothing else"
+        )
     return list(dict.fromkeys(paths))
 
 

@@ -8,6 +8,7 @@ goes on with the next tar, and a tar that is added or changed is the only one re
 
 import json
 import logging
+import os
 import shutil
 import tarfile
 import tempfile
@@ -16,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import datasets
 import pyarrow as pa
@@ -42,8 +43,15 @@ _END = bytes(tarfile.BLOCKSIZE)
 
 
 @dataclass
-class _Sample:
-    """The members of one sample as they come: its image, and all else as columns."""
+class Sample:
+    """The members of one sample as they come: its image, and all else as columns.
+
+    Attributes:
+        key: the common name of its members.
+        image: bytes of its image; None where it has none.
+        columns: its captions, its label, and the fields of its JSON.
+        fault: reason and detail, if it cannot be used.
+    """
 
     key: str
     image: bytes | None = None
@@ -133,7 +141,7 @@ def _copy(path: Path, folder: Path) -> None:
     found = BadRows()
     tables = []
     with pa.OSFile(str(folder / "images.arrow"), "wb") as sink, pa.ipc.new_stream(sink, _IMAGES.arrow_schema) as writer:
-        for batch in _batches(_usable(path, found)):
+        for batch in _batches(_samples_of(path, found)):
             images = [{"bytes": sample.image, "path": None} for sample in batch]
             writer.write_table(pa.table({"image": images}, schema=_IMAGES.arrow_schema))
             tables.append(table_of([{_KEY: sample.key, **sample.columns} for sample in batch]))
@@ -144,7 +152,7 @@ def _copy(path: Path, folder: Path) -> None:
     (folder / "bad_rows.jsonl").write_text("".join(lines), "utf-8")
 
 
-def _batches(samples: Iterator[_Sample]) -> Iterator[list[_Sample]]:
+def _batches(samples: Iterator[Sample]) -> Iterator[list[Sample]]:
     """Samples in lists that are bounded in number and in bytes."""
     batch, size = [], 0
     for sample in samples:
@@ -157,10 +165,27 @@ def _batches(samples: Iterator[_Sample]) -> Iterator[list[_Sample]]:
         yield batch
 
 
-def _usable(path: Path, bad: BadRows) -> Iterator[_Sample]:
-    """The samples that have an image and can be read; the others are set aside."""
-    for sample in _samples(path, bad):
-        where = f"{path}, sample {sample.key}"
+def _samples_of(path: Path, bad: BadRows) -> Iterator[Sample]:
+    with path.open("rb") as stream:
+        yield from read_samples(str(path), stream, bad)
+
+
+def read_samples(name: str, stream: BinaryIO, bad: BadRows, *, images: bool = True) -> Iterator[Sample]:
+    """The samples of a tar, as they stream by, that have an image and can be read; the others are set aside.
+
+    Parameters
+    ----------
+    name
+        What messages call the tar.
+    stream
+        The tar, open; it must be able to seek.
+    bad
+        Takes what cannot be read, and where the tar is cut.
+    images
+        Read the bytes of images too; else they are passed over, and those of every sample are b"".
+    """
+    for sample in _runs(name, stream, bad, images):
+        where = f"{name}, sample {sample.key}"
         if sample.fault is not None:
             bad.add(None, where, *sample.fault)
         elif sample.image is None:
@@ -169,53 +194,54 @@ def _usable(path: Path, bad: BadRows) -> Iterator[_Sample]:
             yield sample
 
 
-def _samples(path: Path, bad: BadRows) -> Iterator[_Sample]:
-    """The samples of a tar as they stream by: runs of members of one key."""
+def _runs(name: str, stream: BinaryIO, bad: BadRows, images: bool) -> Iterator[Sample]:
+    """All samples: runs of members of one key."""
     sample, unknown = None, Counter()
-    for name, data in _members(path, bad):
-        folder, _, file = name.rpartition("/")
+    for member, data in _members(name, stream, bad, images):
+        folder, _, file = member.rpartition("/")
         stem, _, suffix = file.partition(".")
         key = f"{folder}/{stem}" if folder else stem
         if sample is None or sample.key != key:
             if sample is not None:
                 yield sample
-            sample = _Sample(key)
+            sample = Sample(key)
         if not _take(sample, suffix.rpartition(".")[2].lower(), data):
             unknown[suffix] += 1
     if sample is not None:
         yield sample
     if unknown:
-        log.info("%s: members not used: %s", path, ", ".join(f"{n} .{suffix}" for suffix, n in unknown.items()))
+        log.info("%s: members not used: %s", name, ", ".join(f"{n} .{suffix}" for suffix, n in unknown.items()))
 
 
-def _members(path: Path, bad: BadRows) -> Iterator[tuple[str, bytes]]:
+def _members(name: str, stream: BinaryIO, bad: BadRows, images: bool) -> Iterator[tuple[str, bytes]]:
     """Name and bytes of each file in a tar; where the tar is cut or broken, a bad row says so and it ends."""
     last = None
-    size = path.stat().st_size
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(0)
     try:
-        with tarfile.open(path, "r:") as tar:
+        with tarfile.open(fileobj=stream, mode="r:") as tar:
             for member in tar:
                 last = member.name
-                stream = tar.extractfile(member) if member.isfile() else None
-                name = member.name.removeprefix("./")
-                if stream is not None and not name.rpartition("/")[2].startswith("."):
-                    yield name, stream.read()
+                content = tar.extractfile(member) if member.isfile() else None
+                own = member.name.removeprefix("./")
+                if content is not None and not own.rpartition("/")[2].startswith("."):
+                    passed = not images and Path(own).suffix.lower() in IMAGE_SUFFIXES
+                    yield own, b"" if passed else content.read()
             end = tar.offset
     except tarfile.ReadError as error:
         if last is None:
-            bad.add(None, str(path), "not a tar", f"{error}; its size is {size:,} bytes")
+            bad.add(None, name, "not a tar", f"{error}; its size is {size:,} bytes")
         else:
-            bad.add(None, f"{path}, member {last}", "truncated tar", f"the file ends in this, after {size:,} bytes")
+            bad.add(None, f"{name}, member {last}", "truncated tar", f"the file ends in this, after {size:,} bytes")
         return
-    with path.open("rb") as stream:
-        stream.seek(end)
-        block = stream.read(tarfile.BLOCKSIZE)
+    stream.seek(end)
+    block = stream.read(tarfile.BLOCKSIZE)
     if block != _END:
         found = "ends without an end mark" if not block else "has a broken header"
-        bad.add(None, f"{path}, after member {last}", "truncated tar", f"the file {found} at byte {end:,} of {size:,}")
+        bad.add(None, f"{name}, after member {last}", "truncated tar", f"the file {found} at byte {end:,} of {size:,}")
 
 
-def _take(sample: _Sample, suffix: str, data: bytes) -> bool:
+def _take(sample: Sample, suffix: str, data: bytes) -> bool:
     """Put a member in its place in the sample; False if its kind is not known or its place is taken."""
     if f".{suffix}" in IMAGE_SUFFIXES:
         if sample.image is not None:
