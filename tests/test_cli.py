@@ -60,6 +60,25 @@ def test_train_keeps_the_best_epoch_of_a_validation_split(shapes: Path, tmp_path
     assert numbers["t2i_recall@1"] == kept["t2i_recall@1"]
 
 
+def test_train_from_a_stream_of_tars(shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    for shard in range(3):
+        with tarfile.open(tmp_path / f"{shard:04}.tar", "w") as tar:
+            for i in range(shard * 24, shard * 24 + 24):
+                tar.add(shapes / f"{i:03}.png", f"{i:03}.png")
+                text = f"a shape, number {i}".encode()
+                member = tarfile.TarInfo(f"{i:03}.txt")
+                member.size = len(text)
+                tar.addfile(member, io.BytesIO(text))
+    words = ["train", f"{tmp_path}/{{0000..0002}}.tar", "--stream", "true", "--out", tmp_path / "run", *SMALL]
+    assert run(*words, "--epochs", "2") == 0
+    result = json.loads((tmp_path / "run" / "run.json").read_text())["result"]
+    assert result["shards"] == 3 and result["steps"] == 6  # 72 pairs in batches of 24, twice
+    assert run(*words, "--epochs", "2", "--overwrite", "--hard-negatives", "4") == 2
+    assert "a stream has none; open it as a table" in capsys.readouterr().err
+    assert run(*words, "--epochs", "2", "--overwrite", "--validate", "test") == 2
+    assert "--validate measures rows of the same table" in capsys.readouterr().err
+
+
 def test_search_by_words_and_by_picture(indexed: Path, shapes: Path, capsys: pytest.CaptureFixture[str]):
     assert run("search", indexed, "a red circle", "--limit", "3", "--json") == 0
     hits = json.loads(capsys.readouterr().out)

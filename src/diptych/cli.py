@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_type_hints
 
@@ -18,13 +19,16 @@ from diptych import STARTED, __version__
 if TYPE_CHECKING:
     from datasets import Dataset
 
+    from diptych.core.model import Processor
     from diptych.data.bad_rows import BadRows
+    from diptych.data.stream import Stream
     from diptych.training.recipe import Recipe
 
 SPLIT_HELP = (
     "split of the table, or 'all'; default: its own test (or validation) split, else a tenth by a hash of the ids"
 )
 VALIDATE_HELP = "split to measure on after every epoch (mean of recall@1, 5, 10 both ways); the best epoch is kept"
+STREAM_HELP = "read shards (tars, Parquet) one after another, for collections too large for a table (true/false)"
 RESUME_HELP = "go on with an unfinished run in --out: auto (if there is one), never, must"
 TEST_NAMES = ("test", "testing", "val", "valid", "validation", "dev", "eval")
 DATA_HELP = "folder, CSV/JSONL/Parquet, tars, saved dataset, hub name, or built-in table such as 'symbols'"
@@ -91,11 +95,28 @@ def held_out_rows(table: Dataset, split: str | None) -> tuple[Dataset, str]:
     return select_split(table if split == "all" else holdout(table), split), split
 
 
+def training_rows(args: Namespace, bad: BadRows) -> Dataset:
+    """The rows of a table to train on."""
+    from diptych.data.sources import holdout, select_split
+
+    table = table_of(args, bad)
+    return select_split(table if args.split == "all" else holdout(table), args.split)
+
+
+def stream_of(args: Namespace, bad: BadRows) -> Callable[[Mapping[str, Processor]], Stream]:
+    """What opens the stream that the flags name. All of it is trained on, unless the shards name splits."""
+    from diptych.data.stream import open_stream
+
+    columns = {name: args[name] for name in ("image_column", "text_column", "id_column")}
+    split = None if args.split in ("train", "all") else args.split
+    return partial(open_stream, args.data, split=split, samples_per_epoch=args.samples_per_epoch, bad=bad, **columns)
+
+
 def train(argv: Sequence[str]) -> None:
     """Train a model on a collection of images and texts."""
     from diptych.console import bars, console
     from diptych.data.bad_rows import BadRows
-    from diptych.data.sources import holdout, select_split
+    from diptych.data.pairs import Pairs
     from diptych.data.store import hash_of
     from diptych.evaluation.evaluate import mean_recall
     from diptych.models.checkpoint import load, read_description
@@ -112,8 +133,7 @@ def train(argv: Sequence[str]) -> None:
         return
     recipe, arguments = make(args, dotted)
     bad = BadRows()
-    table = table_of(args, bad)
-    rows = select_split(table if args.split == "all" else holdout(table), args.split)
+    rows = stream_of(args, bad) if args.stream else training_rows(args, bad)
     about = {"recipe": recipe_name, "arguments": arguments, "overrides": dotted, "data": args.data, "split": args.split}
     if recipe_name.endswith(".py"):  # a file of the user's own, which may change
         about["recipe_file"] = hash_of(Path(recipe_name).read_bytes())
@@ -122,7 +142,9 @@ def train(argv: Sequence[str]) -> None:
     measure = None
     if args.validate is not None:
         about["validate"] = args.validate
-        held_out, _ = held_out_rows(table, args.validate)
+        if args.stream:
+            raise ValueError("--validate measures rows of the same table; a stream has none: evaluate it afterwards")
+        held_out, _ = held_out_rows(table_of(args, BadRows()), args.validate)
         measure = mean_recall(held_out)
     is_first = int(os.environ.get("RANK", "0")) == 0  # of several launched processes
     console.quiet = not is_first
@@ -141,10 +163,14 @@ def train(argv: Sequence[str]) -> None:
             bad=bad,
             listener=Listener(shown.images, shown.rows, shown.steps),
         )
-    if done.pairs.cut_texts:
-        console.print(f"{done.pairs.cut_texts:,} texts were longer than --max-length and were cut")
+    if isinstance(done.pairs, Pairs):
+        if done.pairs.cut_texts:
+            console.print(f"{done.pairs.cut_texts:,} texts were longer than --max-length and were cut")
+        what = f"{len(done.pairs):,} images and {done.pairs.texts:,} texts"
+    else:
+        what = f"{len(done.pairs.shards):,} shards"
     console.print(
-        f"trained {recipe_name} on {len(done.pairs):,} images and {done.pairs.texts:,} texts: "
+        f"trained {recipe_name} on {what}: "
         f"{done.fitted.steps:,} steps, {done.fitted.seconds:,.0f} s, {done.fitted.pairs_per_second:,.0f} pairs/s"
     )
     if done.fitted.waiting > 0.2:
@@ -176,6 +202,10 @@ def recipe_parser(name: str) -> tuple[ArgumentParser, Maker]:
     parser.add_argument("--out", type=Path, required=True, help="folder of the run")
     parser.add_argument("--recipe", type=str, default="clip", help="name of a method, or a file of your own (.py)")
     parser.add_argument("--split", type=str, default="train", help="split to train on, or 'all'")
+    parser.add_argument("--stream", type=bool, default=False, help=STREAM_HELP)
+    parser.add_argument(
+        "--samples_per_epoch", type=int | None, default=None, help="of a stream whose shards are remote"
+    )
     parser.add_argument("--init", type=Path | None, default=None, help="run to take the starting weights from")
     parser.add_argument("--seed", type=int, default=0, help="of weights, order and augmentation")
     parser.add_argument("--validate", type=str | None, default=None, help=VALIDATE_HELP)

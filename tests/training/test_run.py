@@ -17,6 +17,7 @@ from datasets import Dataset
 
 from diptych.core import Batch
 from diptych.data.bad_rows import BadRows
+from diptych.data.pairs import Pairs
 from diptych.data.sources import open_table
 from diptych.data.transforms import with_inputs
 from diptych.evaluation.evaluate import evaluate
@@ -149,6 +150,7 @@ def test_frozen_towers_do_not_move_and_their_features_are_stored(rows: Dataset, 
     before = frozen().model.towers.state_dict()
     done = train(frozen, rows, tmp_path / "run", about=ABOUT)
     assert all(torch.equal(tensor, before[name]) for name, tensor in done.model.towers.state_dict().items())
+    assert isinstance(done.pairs, Pairs)
     assert set(done.pairs.views["image"].take(done.pairs.keys.owner[:1])) == {"pooled"}
     assert done.fitted.losses[-1][1] < done.fitted.losses[0][1]
     again = evaluate(load(tmp_path / "run" / "model"), rows)

@@ -54,7 +54,7 @@ def test_every_pair_is_taken_every_epoch_under_running_numbers(stream: Stream):
         for made in plan.batches(epoch, position, {}, *world()):
             steps.append(plan.done(epoch, made.number))
             items += made.batch.items["image"].tolist()
-            position = plan.after(position, made, seconds=1, waited=0)
+            position = made.after(position, seconds=1, waited=0)
         position = replace(position, epoch=epoch + 1, batch=0, shard=0)
     assert steps == list(range(16)) and plan.steps == 16  # 72 pairs by tens, twice
     assert len(items) == position.pairs == 2 * 72 and len(set(items)) == 72
@@ -68,7 +68,7 @@ def test_a_run_that_was_stopped_takes_the_rest_and_ends_at_the_same_step(stream:
     for _ in range(stop):
         made = next(batches)
         before |= set(made.batch.items["image"].tolist())
-        position = plan.after(position, made, seconds=1, waited=0)
+        position = made.after(position, seconds=1, waited=0)
     later = list(plan_of(stream).batches(0, position, {}, *world()))
     assert position.step == stop and later[0].number == position.batch <= stop
     assert [made.number for made in later] == list(range(position.batch, 8))

@@ -10,6 +10,7 @@ import pytest
 from datasets import Dataset
 
 from diptych.core.embedding import Embedding
+from diptych.data.pairs import Pairs
 from diptych.data.sources import open_table
 from diptych.models import Towers
 from diptych.models.embed import embed
@@ -46,6 +47,7 @@ def teacher(rows: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
 
 
 def vectors(done: Trained, view: str) -> Embedding:
+    assert isinstance(done.pairs, Pairs)
     return embed(done.model, view, done.pairs.views[view])
 
 

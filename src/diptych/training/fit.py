@@ -29,6 +29,7 @@ from torch import nn
 from diptych.core.batch import Batch
 from diptych.core.model import Model, is_frozen
 from diptych.data.pairs import Pairs
+from diptych.data.stream import Stream
 from diptych.training.guard import Diverged, Guard
 from diptych.training.interrupt import Interrupted, stop_requested
 from diptych.training.journal import Journal
@@ -46,6 +47,7 @@ from diptych.training.running import Running, autocast_for, determinism, memory_
 from diptych.training.sharding import load_whole, sharded, whole_state
 from diptych.training.state import Position, load_state, save_state, saved_states
 from diptych.training.step import step
+from diptych.training.stream_plan import StreamPlan
 from diptych.training.surveyed import surveyed_columns
 
 Hook = Callable[[Model, Position], None]
@@ -84,7 +86,7 @@ class Fitted:
 
 def fit(
     recipe: Recipe,
-    pairs: Pairs,
+    pairs: Pairs | Stream,
     out: Path,
     *,
     seed: int = 0,
@@ -97,7 +99,7 @@ def fit(
 
     Args:
         recipe: its phases are trained in order.
-        pairs: the training rows; views of frozen towers may hold stored features.
+        pairs: the training rows; views of frozen towers may hold stored features. Or a stream of them.
         out: the run's folder, for states and log; seen by all processes.
         seed: of everything random.
         running: how the run is kept going.
@@ -114,7 +116,7 @@ def fit(
     """
     running = running or Running()
     out.mkdir(parents=True, exist_ok=True)
-    plans = [Plan(i, phase, pairs, seed) for i, phase in enumerate(recipe.phases)]
+    plans = [_plan(i, phase, pairs, seed) for i, phase in enumerate(recipe.phases)]
     for plan in plans:
         plan.check(recipe.model)
     saved = load_state(out) if resume else None
@@ -176,11 +178,17 @@ class Run:
     guard: Guard
     running: Running
 
-    def save(self, plan: Plan, position: Position) -> None:
+    def save(self, plan: Plan | StreamPlan, position: Position) -> None:
         """Write the state; every process must call."""
         phase = plan.phase
         parts = (self.model, phase.objective, self.optimizer, phase.teacher)
         save_state(self.out, *parts, position, self.guard.state(), keep=self.running.keep_states)
+
+
+def _plan(number: int, phase: Phase, pairs: Pairs | Stream, seed: int) -> Plan | StreamPlan:
+    if isinstance(pairs, Stream):
+        return StreamPlan(number, phase, pairs, seed)
+    return Plan(number, phase, pairs, seed)
 
 
 def _working(model: Model, accelerator: Accelerator, running: Running) -> Model:
@@ -199,14 +207,16 @@ def _take_back(whole: Model, model: Model) -> None:
     whole.eval()
 
 
-def _run(plan: Plan, run: Run, position: Position, progress: Callable[[Progress], None], after_epoch: Hook) -> Position:
+def _run(
+    plan: Plan | StreamPlan, run: Run, position: Position, progress: Callable[[Progress], None], after_epoch: Hook
+) -> Position:
     """Train one phase from `position` to its end."""
     autocast = autocast_for(run.accelerator.device, plan.phase.schedule.precision)
     saved_at = time.monotonic()
     with stop_requested() as stop:
         for epoch in range(position.epoch, plan.phase.schedule.epochs):
             run.model.eval()
-            surveyed = surveyed_columns(plan, run.model, run.out, epoch, autocast)
+            surveyed = surveyed_columns(plan, run.model, run.out, epoch, autocast) if isinstance(plan, Plan) else {}
             if surveyed:
                 run.guard.forget()
             _train_mode(run.model, plan.phase)
@@ -216,7 +226,7 @@ def _run(plan: Plan, run: Run, position: Position, progress: Callable[[Progress]
                 done = plan.done(epoch, made.number)
                 numbers = _update(plan, run, made.batch.to(run.accelerator.device), position.step, done, autocast)
                 seconds = time.perf_counter() - clock
-                position = plan.after(position, made, seconds=seconds, waited=waited)
+                position = made.after(position, seconds=seconds, waited=waited)
                 _tell(run, position, made.rows / seconds, numbers, progress)
                 asked = all_most(2 * stop() + (time.monotonic() - saved_at > 60 * run.running.save_minutes))
                 if asked:
@@ -245,7 +255,7 @@ def _tell(
 
 
 def _update(
-    plan: Plan, run: Run, batch: Batch, at: int, done: int, autocast: Callable[[], AbstractContextManager]
+    plan: Plan | StreamPlan, run: Run, batch: Batch, at: int, done: int, autocast: Callable[[], AbstractContextManager]
 ) -> dict[str, float | str]:
     """One optimizer step, or none where the guard says so; the numbers to log."""
     phase, optimizer, guard = plan.phase, run.optimizer, run.guard

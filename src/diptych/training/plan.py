@@ -30,11 +30,26 @@ class Made:
         number: in its epoch.
         rows: of all processes together.
         batch: of this process, on the CPU.
+        next_batch, next_shard: where to go on if it was the last.
     """
 
     number: int
     rows: int
     batch: Batch
+    next_batch: int
+    next_shard: int = 0
+
+    def after(self, position: Position, *, seconds: float, waited: float) -> Position:
+        """The position once it is done."""
+        return replace(
+            position,
+            batch=self.next_batch,
+            shard=self.next_shard,
+            step=position.step + 1,
+            pairs=position.pairs + self.rows,
+            seconds=position.seconds + seconds,
+            waited=position.waited + waited,
+        )
 
 
 @dataclass(frozen=True)
@@ -117,18 +132,7 @@ class Plan:
         threads = 2 if any(_is_made_when_asked(view) for view in self.pairs.views.values()) else 0
         make = [partial(self._batch, rows[k], columns, epoch, k, rank, size) for k in range(start.batch, len(rows))]
         for number, batch in zip(range(start.batch, len(rows)), ahead(make, threads=threads), strict=True):
-            yield Made(number, len(rows[number]), batch)
-
-    def after(self, position: Position, made: Made, *, seconds: float, waited: float) -> Position:
-        """The position once a batch is done."""
-        return replace(
-            position,
-            batch=made.number + 1,
-            step=position.step + 1,
-            pairs=position.pairs + made.rows,
-            seconds=position.seconds + seconds,
-            waited=position.waited + waited,
-        )
+            yield Made(number, len(rows[number]), batch, number + 1)
 
     def column(self, name: str, surveyed: Mapping[str, np.ndarray]) -> np.ndarray:
         """A column of the latest surveys or of the table."""

@@ -18,7 +18,7 @@ import platform
 import resource
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -34,6 +34,7 @@ from diptych.core.model import Model, Processor
 from diptych.data.bad_rows import BadRows
 from diptych.data.pairs import Pairs, prepare
 from diptych.data.store import hash_of
+from diptych.data.stream import Stream
 from diptych.models.checkpoint import CheckpointError, describe_model, save
 from diptych.models.embed import with_frozen_features
 from diptych.training.best import Best, Measure
@@ -44,6 +45,7 @@ from diptych.training.running import Running
 from diptych.training.state import saved_states
 
 Resume = Literal["auto", "never", "must"]
+Rows = Dataset | Callable[[Mapping[str, Processor]], Stream]
 
 
 class RunExists(ValueError):
@@ -65,7 +67,7 @@ class Trained:
 
     model: Model
     fitted: Fitted
-    pairs: Pairs
+    pairs: Pairs | Stream
     fingerprint: str
     bad: BadRows
     kept: Mapping[str, Any] | None = None
@@ -82,7 +84,7 @@ class Listener:
 
 def train(
     make: Callable[[], Recipe],
-    rows: Dataset,
+    rows: Rows,
     out: Path,
     *,
     about: Mapping[str, Any],
@@ -99,7 +101,7 @@ def train(
 
     Args:
         make: builds the recipe; called after the seed is set.
-        rows: training rows, as `open_table` gives them.
+        rows: training rows, as `open_table` gives them; or what opens a stream of them, given the model's processors.
         out: the run's folder.
         about: recipe, its arguments and data, as JSON-able values: kept in `run.json`.
         init: weights to start from; its towers, heads and parts must be those of the recipe.
@@ -121,14 +123,18 @@ def train(
     """
     join_processes()
     listener = listener or Listener()
-    about = {**about, "seed": seed, "rows": hash_of(rows["id"][:], rows["text"][:])}
+    about = {
+        **about,
+        "seed": seed,
+        "rows": hash_of(rows["id"][:], rows["text"][:]) if isinstance(rows, Dataset) else "a stream",
+    }
     torch.manual_seed(seed)
     recipe = make()
     _check(recipe)
     from_first(lambda: _claim(out, about, overwrite=overwrite, resume=resume))
     bad = bad if bad is not None else BadRows(out / "bad_rows.jsonl")
     model = recipe.model
-    pairs = ready(model, rows, init=init, bad=bad, listener=listener)
+    pairs = ready(recipe, rows, init=init, seed=seed, bad=bad, listener=listener)
     best = Best(out, measure)
     fitted = fit(
         recipe,
@@ -148,15 +154,17 @@ def train(
         "waiting_for_data": round(fitted.waiting, 4),
         "skipped_steps": fitted.skipped,
         "pairs_per_second": round(fitted.pairs_per_second, 1),
-        "rows": len(pairs),
-        "texts": pairs.texts,
-        "cut_texts": pairs.cut_texts,
+        **(_counts(pairs) if isinstance(pairs, Pairs) else {"shards": len(pairs.shards)}),
         "bad_rows": bad.by_reason(),
         "peak_memory_mb": round(peak_memory_mb()),
     }
     note = {**about, "scorer": recipe.scorer, "result": {**result, "kept": kept}}
     name = from_first(lambda: _finish(model, out, note))
     return Trained(model, fitted, pairs, name, bad, kept)
+
+
+def _counts(pairs: Pairs) -> dict[str, int]:
+    return {"rows": len(pairs), "texts": pairs.texts, "cut_texts": pairs.cut_texts}
 
 
 def _finish(model: Model, out: Path, note: Mapping[str, Any]) -> str:

@@ -26,13 +26,6 @@ from diptych.training.state import Position
 
 
 @dataclass(frozen=True)
-class Streamed(Made):
-    """A batch of this process, and where all processes can go on after it."""
-
-    place: Place
-
-
-@dataclass(frozen=True)
 class StreamPlan:
     """A phase over a stream, with all that is known of it before it runs.
 
@@ -90,7 +83,7 @@ class StreamPlan:
 
     def batches(
         self, epoch: int, start: Position, surveyed: Mapping[str, np.ndarray], rank: int, size: int
-    ) -> Iterator[Streamed]:
+    ) -> Iterator[Made]:
         """The batches of an epoch from `start` on, made ahead; those that no process has pairs for are left out.
 
         Args:
@@ -102,23 +95,11 @@ class StreamPlan:
         with closing(beforehand(self._made(epoch, start, rank, size), self.stream.ahead)) as made:
             for one in made:
                 rows = sum(all_counts(one.rows))
-                place = Place(-all_most(-one.place.shard), -all_most(-one.place.batch))
+                shard, batch = -all_most(-one.next_shard), -all_most(-one.next_batch)  # the least of all processes
                 if rows:
-                    yield replace(one, rows=rows, place=place)
+                    yield replace(one, rows=rows, next_batch=batch, next_shard=shard)
 
-    def after(self, position: Position, made: Streamed, *, seconds: float, waited: float) -> Position:
-        """The position once a batch is done: where one can go on, which is behind it."""
-        return replace(
-            position,
-            batch=made.place.batch,
-            shard=made.place.shard,
-            step=position.step + 1,
-            pairs=position.pairs + made.rows,
-            seconds=position.seconds + seconds,
-            waited=position.waited + waited,
-        )
-
-    def _made(self, epoch: int, start: Position, rank: int, size: int) -> Generator[Streamed]:
+    def _made(self, epoch: int, start: Position, rank: int, size: int) -> Generator[Made]:
         """This process's batches, its rows and places alone."""
         place = Place(start.shard, start.batch)
         with closing(replace(self.stream, ahead=0).batches(epoch, place, rank, size)) as batches:
@@ -127,4 +108,4 @@ class StreamPlan:
                 generator = torch.Generator().manual_seed(int(random.integers(1 << 62)) + rank)
                 for transform in self.phase.transforms:
                     batch = transform(batch, generator)
-                yield Streamed(number, batch.size("image"), batch, after)
+                yield Made(number, batch.size("image"), batch, after.batch, after.shard)
