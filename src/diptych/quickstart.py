@@ -16,6 +16,7 @@ from datasets import Dataset
 from rich.table import Table as Drawn
 
 from diptych.console import Bars, bars, console, out, show_table
+from diptych.data.pairs import Pairs
 from diptych.data.sources import select_split
 from diptych.data.tables import symbols
 from diptych.data.transforms import RandomAffine
@@ -146,6 +147,7 @@ def _search(trained: Trained, rows: Dataset, folder: Path, shown: Bars) -> dict[
 
 
 def _page(folder: Path, trained: Trained, measured: dict[str, Evaluated], results: dict[str, Any]) -> Path:
+    assert isinstance(trained.pairs, Pairs)
     facts = {
         "data": "symbols: characters of 10 DejaVu fonts and their Unicode names",
         "trained on": f"{len(trained.pairs):,} pictures",
