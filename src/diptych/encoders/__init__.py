@@ -5,5 +5,6 @@ from diptych.encoders.heads import Projection
 from diptych.encoders.hub_text import HubText
 from diptych.encoders.timm_image import TimmImage
 from diptych.encoders.transformer import TextTransformer
+from diptych.encoders.vit import VisionTransformer
 
-__all__ = ["ConvNet", "HubText", "Projection", "TextTransformer", "TimmImage"]
+__all__ = ["ConvNet", "HubText", "Projection", "TextTransformer", "TimmImage", "VisionTransformer"]

@@ -18,14 +18,18 @@ class Projection(nn.Module):
         width: of the embedding.
         hidden: width of the MLP; 0 for the linear map alone. Frozen towers want one.
         dropout: in the MLP.
+        layer_norm: whether a LayerNorm comes first; towers that end in one (CLIP's) need no other.
 
-    The MLP is LayerNorm, linear, GELU, dropout, linear, added to the linear map of the normalised features.
+    The MLP is linear, GELU, dropout, linear, beside the linear map of the same features and added to it.
     """
 
-    def __init__(self, features: int, width: int, *, hidden: int = 0, dropout: float = 0.0) -> None:
+    def __init__(
+        self, features: int, width: int, *, hidden: int = 0, dropout: float = 0.0, layer_norm: bool = True
+    ) -> None:
         super().__init__()
         self.features, self.width, self.hidden, self.dropout = features, width, hidden, dropout
-        self.norm = nn.LayerNorm(features)
+        self.layer_norm = layer_norm
+        self.norm = nn.LayerNorm(features) if layer_norm else None
         self.linear = nn.Linear(features, width, bias=False)
         self.mlp = None
         if hidden:
@@ -35,7 +39,7 @@ class Projection(nn.Module):
 
     def forward(self, features: Features) -> Tensor:
         """`[N, features]` to `[N, width]`, each row of length 1."""
-        x = self.norm(features.pooled)
+        x = features.pooled if self.norm is None else self.norm(features.pooled)
         y = self.linear(x)
         if self.mlp is not None:
             y = y + cast(Tensor, self.mlp(x))

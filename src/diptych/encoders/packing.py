@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -17,7 +19,7 @@ class Packing:
         mask: `[N, T]` bool, True where a token is real.
     """
 
-    STRIDE = 256
+    STRIDE = 64
 
     def __init__(self, mask: Tensor) -> None:
         self.mask = mask
@@ -25,16 +27,35 @@ class Packing:
         real = mask.flatten().nonzero().flatten()
         spare = -len(real) % self.STRIDE
         self.places = F.pad(real, (0, spare), value=places)  # [M]; `places` is one row beyond the last
+        # [N * T]; where each place is packed, one row beyond the last for padding.
+        self.packed = torch.full_like(mask, len(self.places), dtype=torch.long).flatten()
+        self.packed[real] = torch.arange(len(real), device=mask.device)
 
     def pack(self, x: Tensor) -> Tensor:
         """`[N, T, D]` to `[M, D]`."""
-        return F.pad(x.flatten(0, 1), (0, 0, 0, 1))[self.places]
+        return _Rows.apply(x.flatten(0, 1), self.places, self.packed)  # type: ignore[return-value]
 
     def unpack(self, x: Tensor) -> Tensor:
         """`[M, D]` to `[N, T, D]`, with zeros for padding."""
-        n, t = self.mask.shape
-        out = x.new_zeros(n * t + 1, x.shape[1]).index_copy(0, self.places, x)
-        return out[:-1].view(n, t, -1)
+        return _Rows.apply(x, self.packed, self.places).view(*self.mask.shape, x.shape[1])  # type: ignore[union-attr]
+
+
+class _Rows(torch.autograd.Function):
+    """Rows of `x` by number, zeros for the number beyond the last; its gradient takes the rows back, adding nothing."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, take: Tensor, back: Tensor) -> Tensor:
+        ctx.save_for_backward(back)
+        return _and_zeros(x).index_select(0, take)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        return _and_zeros(grads[0]).index_select(0, ctx.saved_tensors[0]), None, None
+
+
+def _and_zeros(x: Tensor) -> Tensor:
+    """`x` with a row of zeros after its last."""
+    return torch.cat([x, x.new_zeros(1, x.shape[1])])
 
 
 def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
@@ -43,14 +64,32 @@ def masked_mean(x: Tensor, mask: Tensor) -> Tensor:
     return (x * weight).sum(1) / weight.sum(1).clamp(min=1)
 
 
-def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
-    """Softmax attention of `[N, H, T, D]` under `[N, T]`.
+def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, *, causal: bool = False) -> Tensor:
+    """Softmax attention of `[N, H, T, D]` under `[N, T]`, or each token with itself and those before it.
 
     On CPUs it is written out: there the backward of the fused kernel is several times slower at the
     lengths of captions.
     """
-    look = mask[:, None, None, :]
     if q.device.type != "cpu":
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=look)
+        look = None if mask is None else mask[:, None, None, :]
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=look, is_causal=causal)
     weights = (q @ k.transpose(2, 3)) * q.shape[-1] ** -0.5
-    return weights.masked_fill(~look, torch.finfo(weights.dtype).min).softmax(-1).to(v.dtype) @ v
+    hide = hidden(mask, causal, weights)
+    if hide is not None:
+        weights = weights.masked_fill(hide[:, None], torch.finfo(weights.dtype).min)
+    return weights.softmax(-1).to(v.dtype) @ v
+
+
+def hidden(mask: Tensor | None, causal: bool, weights: Tensor) -> Tensor | None:
+    """Which tokens (last) a token (second to last) may not look at: `[N or 1, T or 1, T]`; None if it may at all.
+
+    Raises:
+        ValueError: if there is a mask and the attention is causal: causal rows are padded at their end, where no
+            real token looks.
+    """
+    if mask is not None and causal:
+        raise ValueError("causal attention takes no mask: pad the rows at their end")
+    if mask is not None:
+        return ~mask[:, None, :]
+    t = weights.shape[-1]
+    return torch.ones(1, t, t, dtype=torch.bool, device=weights.device).triu(1) if causal else None
