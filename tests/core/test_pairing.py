@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diptych.core import Embedding, Pairing
-from diptych.core.pairing import share_a_key
+from diptych.core.pairing import SharedKeys, share_a_key
 
 ROWS = st.lists(st.lists(st.integers(-1, 6), min_size=3, max_size=3), min_size=1, max_size=9)
 
@@ -23,6 +23,19 @@ def test_rows_match_if_they_share_any_key(a, b):
     got = share_a_key(torch.tensor(a), torch.tensor(b))
     expected = [[bool({k for k in x if k >= 0} & set(y)) for y in b] for x in a]
     assert got.tolist() == expected
+
+
+@given(ROWS, ROWS)
+def test_pairs_that_share_a_key_are_found_once_and_in_order(a, b):
+    i, j = SharedKeys(torch.tensor(b)).pairs(torch.tensor(a))
+    expected = [(x, y) for x in range(len(a)) for y in range(len(b)) if {k for k in a[x] if k >= 0} & set(b[y])]
+    assert list(zip(i.tolist(), j.tolist(), strict=True)) == expected
+
+
+def test_no_rows_share_no_keys():
+    none, one = torch.zeros(0, 2, dtype=torch.int64), torch.tensor([[3]])
+    for a, b in ((none, one), (one, none), (none, none)):
+        assert [len(found) for found in SharedKeys(b).pairs(a)] == [0, 0]
 
 
 def test_partner_is_the_first_row_of_the_same_item():

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from torch import nn
 
 import diptych.recipes
+from diptych.core.model import is_frozen
 from diptych.models import Towers
 from diptych.recipes import find_recipe, recipe_names
 from diptych.recipes.find import recipe_files
 from diptych.recipes.override import override
+from diptych.scoring import Dot
 from diptych.training.recipe import Claim, Paper, Recipe, Schedule
 
 MINE = """
@@ -35,6 +38,26 @@ def test_every_recipe_says_its_paper_and_claim_and_builds(name: str):
     found = find_recipe(name)
     assert isinstance(found.paper, Paper) and isinstance(found.claim, Claim)
     assert isinstance(found.recipe(Towers(image_size=16, width=8, vocab_size=300)).model, nn.Module)
+
+
+def test_lit_locks_the_image_tower_whatever_the_default_and_refuses_to_lock_more():
+    recipe, towers = find_recipe("lit").recipe, Towers(image_size=16, width=8, vocab_size=300)
+    for freeze in ("none", "image"):
+        model = recipe(replace(towers, freeze=freeze)).model
+        assert is_frozen(model.towers["image"]) and not is_frozen(model.towers["text"])
+    for freeze in ("text", "both"):
+        with pytest.raises(ValueError, match=f"--freeze is {freeze}"):
+            recipe(replace(towers, freeze=freeze))
+
+
+@pytest.mark.parametrize(
+    ("name", "scale", "bias"), [("siglip", 10.0, -10.0), ("lit", 10.0, None), ("align", 1.0, None)]
+)
+def test_scale_and_bias_start_as_the_papers_say(name: str, scale: float, bias: float | None):
+    dot = find_recipe(name).recipe(Towers(image_size=16, width=8, vocab_size=300)).model.parts["dot"]
+    assert isinstance(dot, Dot)
+    assert float(dot.current_scale().detach()) == pytest.approx(scale, rel=1e-6)  # kept as a logarithm in float32
+    assert dot.bias == bias
 
 
 def test_a_file_dropped_into_a_package_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

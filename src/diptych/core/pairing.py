@@ -106,6 +106,43 @@ def share_a_key(a: Tensor, b: Tensor) -> Tensor:
     return out
 
 
+class SharedKeys:
+    """Finds the rows that share a key with others as `share_a_key` does, in memory of the rows and the pairs found.
+
+    Args:
+        keys: `[m, L]` int64, -1 pads.
+
+    Example:
+        >>> SharedKeys(torch.tensor([[7, 9], [-1, -1], [9, -1]])).pairs(torch.tensor([[5, -1], [9, 7]]))
+        (tensor([1, 1]), tensor([0, 2]))
+    """
+
+    def __init__(self, keys: Tensor) -> None:
+        self.keys = keys
+        flat = keys.flatten()
+        real = torch.nonzero(flat >= 0)[:, 0]
+        self._sorted, order = torch.sort(flat[real])
+        self._rows = real[order] // max(1, keys.shape[1])
+
+    def pairs(self, other: Tensor) -> tuple[Tensor, Tensor]:
+        """Every (row of `other`, row of `keys`) that share any key, each once.
+
+        Args:
+            other: `[n, K]` int64 keys, -1 pads.
+
+        Returns:
+            Two int64 tensors of equal length, ordered by the first, then by the second.
+        """
+        flat = other.flatten()
+        first, last = torch.searchsorted(self._sorted, flat), torch.searchsorted(self._sorted, flat, right=True)
+        found = last - first  # of a key -1: none, as `_sorted` begins at 0
+        place = torch.repeat_interleave(first - (found.cumsum(0) - found), found)
+        i = torch.repeat_interleave(torch.arange(len(flat), device=flat.device) // max(1, other.shape[1]), found)
+        j = self._rows[place + torch.arange(len(place), device=flat.device)]
+        pair = torch.unique(i * len(self.keys) + j)  # two rows may share several keys
+        return pair // max(1, len(self.keys)), pair % max(1, len(self.keys))
+
+
 def _mix(x: Tensor) -> Tensor:
     """Scramble int64 (the splitmix64 finaliser of Steele, Lea & Flood 2014, in wrapping arithmetic)."""
     x = (x ^ ((x >> 30) & 0x3FFFFFFFF)) * -4658895280553007687

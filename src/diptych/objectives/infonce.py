@@ -5,7 +5,8 @@
 over the rows i of both views, P(i) being all rows of the other view that share a key with i. With one
 positive a row this is CLIP's loss; with several it is the multi-positive form with a uniform target.
 Rows of the batch without a positive count for nothing in the sum. Use it first; it wants large batches.
-Memory and time are N_a x N_b scores; it streams over rows.
+Where the scorer is a plain `Dot`, no more than a block of the N_a x N_b scores is ever held; others hold all of them,
+or as many rows as a step is told to take at a time.
 
 Sources: van den Oord et al. 2018, arXiv 1807.03748; Radford et al. 2021, arXiv 2103.00020;
 several positives as in Khosla et al. 2020, arXiv 2004.11362 (their L_out).
@@ -21,6 +22,7 @@ from diptych.core.batch import Batch
 from diptych.core.embedding import Embedding
 from diptych.core.objective import Example, Needs, Objective, example_keys
 from diptych.core.pairing import Pairing
+from diptych.objectives import fused
 from diptych.scoring.dot import Dot
 
 
@@ -53,6 +55,9 @@ class InfoNCE(Objective):
         return torch.tensor(float(batch.size(self.a) + batch.size(self.b)))
 
     def forward(self, pairing: Pairing) -> Tensor:
+        scorer = pairing.parts[self.scorer]
+        if type(scorer) is Dot:
+            return fused.infonce(pairing, self.a, self.b, scorer, label_smoothing=self.label_smoothing)
         return self._side(pairing, self.a, self.b) + self._side(pairing, self.b, self.a)
 
     def _side(self, pairing: Pairing, anchors: str, others: str) -> Tensor:

@@ -64,13 +64,13 @@ class Paper:
 
     Attributes:
         title, year, arxiv: of the paper; `arxiv` is its number or "" where there is none.
-        system: its number in the catalogue of systems.
+        system: its number in the catalogue of systems, None where it is not in there.
     """
 
     title: str
     year: int
     arxiv: str
-    system: int
+    system: int | None = None
 
 
 @dataclass(frozen=True)
