@@ -149,10 +149,10 @@ def speed(d: int, rounds: int) -> list[Figure]:
         figures += [
             figure(f"InfoNCE at {n:,}, s", took["ours"], took["plain"], bar="<= 1" if last else None),
             figure(f"sigmoid at {n:,}, s", took["sigmoid ours"], took["sigmoid plain"]),
-            figure(f"InfoNCE at {n:,}, s; bare products", took["ours"], took["products"]),
+            figure(f"InfoNCE at {n:,}, s; peer: the bare products", took["ours"], took["products"]),
         ]
         figures += [
-            figure(f"InfoNCE at {n:,}, s; {name}", took["ours"], took[name]) for name in list(infonce)[2:] if last
+            figure(f"InfoNCE at {n:,}, s; peer: {name}", took["ours"], took[name]) for name in list(infonce)[2:] if last
         ]
     return figures
 

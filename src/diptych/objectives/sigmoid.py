@@ -8,7 +8,7 @@ needs a learned bias that starts low, `Dot(10, bias=-10, max_scale=1000)`, or th
 A row without a positive is a row of negatives and counts. With several texts an image all of them are its positives.
 Where the scorer is a plain `Dot`, no more than a block of the N_a x N_b scores is ever held.
 
-Source: Zhai et al. 2023, arXiv 2303.15343, equation 1 and algorithm 1.
+Source: Zhai et al. 2023, arXiv 2303.15343, section 3.2 and algorithm 1.
 """
 
 from __future__ import annotations
