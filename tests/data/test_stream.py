@@ -89,6 +89,9 @@ def test_every_pair_comes_once_an_epoch_over_all_processes(tmp_path: Path, lengt
         assert {len(batches) for batches in ranks} == {stream.steps(epoch, size)}
         for parts in zip(*ranks, strict=True):
             assert 1 <= sum(part.size("image") for part in parts) <= 4
+        for batches in ranks:
+            sizes = [batch.size("image") for batch in batches]
+            assert max(sizes) - min(sizes) <= 1
         items = [n for batches in ranks for batch in batches for n in batch.items["image"].tolist()]
         assert len(set(items)) == sum(lengths)
         for batch in (batch for batches in ranks for batch in batches):

@@ -37,24 +37,44 @@ def part_of(at: int, shards: int, pairs: int, *, rank: int, size: int) -> range:
     return range((rank - at) % size, pairs, size)
 
 
-def batches_left(counts: np.ndarray, batch_size: int, *, size: int) -> list[int]:
-    """How many batches are left from each place of the order on, of the process that has most; and at its end, 0.
+def pairs_left(counts: np.ndarray, *, size: int) -> np.ndarray:
+    """How many pairs each process has left from each place of the order on, and at its end: `[shards + 1, size]`.
 
     Args:
         counts: pairs of each shard, in the order.
-        batch_size: pairs of a batch over all processes, at least `size`.
         size: number of processes.
 
     Example:
-        >>> batches_left(np.array([5, 5, 5]), 4, size=2)
-        [4, 4, 2, 0]
+        >>> pairs_left(np.array([5, 5, 5]), size=2).tolist()
+        [[8, 7], [3, 7], [3, 2], [0, 0]]
     """
+    taken = [
+        [len(part_of(at, len(counts), int(pairs), rank=rank, size=size)) for rank in range(size)]
+        for at, pairs in enumerate(counts)
+    ]
+    return np.cumsum([[0] * size, *taken[::-1]], axis=0)[::-1]
+
+
+def batches_for(pairs: np.ndarray, batch_size: int) -> np.ndarray:
+    """How many batches it takes until no process has pairs left: `[..., size]` pairs to `[...]`.
+
+    Example:
+        >>> batches_for(np.array([[8, 7], [3, 7]]), 4).tolist()  # two of a process in a batch
+        [4, 4]
+    """
+    size = pairs.shape[-1]
     capacity = np.array([len(range(rank, batch_size, size)) for rank in range(size)])
-    pairs, left = np.zeros(size, dtype=np.int64), [0]
-    for at in reversed(range(len(counts))):
-        pairs += [len(part_of(at, len(counts), int(counts[at]), rank=rank, size=size)) for rank in range(size)]
-        left.append(int((-(-pairs // capacity)).max()))
-    return left[::-1]
+    return (-(-pairs // capacity)).max(-1)
+
+
+def evenly(pairs: int, batches: int) -> list[int]:
+    """How many of the pairs to take in each batch, nearly as many in each.
+
+    Example:
+        >>> evenly(8, 3)
+        [2, 3, 3]
+    """
+    return [pairs * (i + 1) // batches - pairs * i // batches for i in range(batches)]
 
 
 @dataclass

@@ -7,8 +7,8 @@ a run that was stopped goes on at the start of a shard: it may see some pairs tw
 once (mining, balancing, bucketing, surveys, stored features) needs a table.
 
 Several processes: of every `size` shards of the order each process reads one. Where the last ones are fewer than
-`size`, all processes read them and take turns at their pairs. All have the same number of batches; once a
-process has no pairs left, its batches are empty.
+`size`, all processes read them and take turns at their pairs. All have the same number of batches, each its pairs in
+nearly equal shares; where images prove bad or pairs are few, a process may have none in a batch.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from diptych.core.batch import Batch
 from diptych.core.model import Processor
 from diptych.data.bad_rows import BadRows
 from diptych.data.crop import RandomCrop
-from diptych.data.dealing import Open, batches_left, chunks, part_of, shard_order, shuffled
+from diptych.data.dealing import Open, batches_for, chunks, evenly, pairs_left, part_of, shard_order, shuffled
 from diptych.data.images import BadImage
 from diptych.data.keys import hash63, normalise
 from diptych.data.processors import ImageProcessor
@@ -133,10 +133,17 @@ class Stream:
         """
         if self.samples_per_epoch is not None:
             return -(-self.samples_per_epoch // self.batch_size)
-        steps = self._left(epoch, size)[0]
+        steps = int(batches_for(self._left(epoch, size)[0], self.batch_size))
         if not steps:
             raise ValueError(f"{self._about()} holds no pairs. {self.bad.summary()}")
         return steps
+
+    def number(self, epoch: int, start: Place, size: int = 1) -> int:
+        """The number in the epoch of the first batch from a place on: `start.batch`, if `size` is as it was there."""
+        if self.samples_per_epoch is not None:
+            return start.batch
+        steps = batches_for(self._left(epoch, size), self.batch_size)
+        return int(steps[0] - steps[start.shard])
 
     def batches(
         self, epoch: int, start: Place = BEGINNING, rank: int = 0, size: int = 1
@@ -172,29 +179,30 @@ class Stream:
     def _counts(self) -> np.ndarray:
         return np.array(count_pairs(self.shards, self.columns, split=self.split))
 
-    def _left(self, epoch: int, size: int) -> list[int]:
-        """Batches left of an epoch of counted shards, from each place on."""
-        order = shard_order(len(self.shards), self.key, epoch, 0)
-        return batches_left(self._counts[order], self.batch_size, size=size)
+    def _left(self, epoch: int, size: int) -> np.ndarray:
+        """Pairs of counted shards that each process has left, from each place on."""
+        return pairs_left(self._counts[shard_order(len(self.shards), self.key, epoch, 0)], size=size)
 
     def _make(self, epoch: int, start: Place, rank: int, size: int) -> Generator[tuple[Batch, Place]]:
-        left = None if self.samples_per_epoch else self._left(epoch, size)
-        steps = self.steps(epoch, size)
-        share = len(range(rank, self.batch_size, size))
+        steps, done = self.steps(epoch, size), self.number(epoch, start, size)
+        after, shares = None, [len(range(rank, self.batch_size, size))] * (steps - done)
+        if self.samples_per_epoch is None:
+            left = self._left(epoch, size)
+            after = steps - batches_for(left, self.batch_size)
+            shares = evenly(int(left[start.shard, rank]), steps - done)
         threads = max(1, usable_cores() // size) if self.threads is None else self.threads
         opened = Open(reached=start.shard)
         drawn = self._draw(epoch, start.shard, rank, size, opened)
         with closing(in_order(partial(self._decode, epoch), chunks(drawn, _CHUNK), threads=threads)) as decoded:
             good = self._good(chain.from_iterable(decoded), start.shard, opened)
-            begin = start.batch if left is None else steps - left[start.shard]
-            for number in range(begin, steps):
+            for number, share in enumerate(shares, start=done):
                 rows = list(islice(good, share))
-                if not rows and size == 1 and number > 0:  # images proved bad, so there are fewer than were counted
+                if not rows and size == 1 and number > 0:  # images proved bad: fewer are there than were counted
                     break
                 if not rows and size == 1:
                     raise ValueError(f"no pair of {self._about()} can be used. {self.bad.summary()}")
                 first = opened.first()
-                yield self._batch(epoch, rows), Place(first, number + 1 if left is None else steps - left[first])
+                yield self._batch(epoch, rows), Place(first, number + 1 if after is None else int(after[first]))
 
     def _draw(self, epoch: int, first: int, rank: int, size: int, opened: Open) -> Iterator[Drawn]:
         """The pairs of one process from the shard at place `first` on, out of the buffer; each turn to its end."""
