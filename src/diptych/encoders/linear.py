@@ -1,10 +1,9 @@
 """A linear layer whose products are fast on CPUs in bf16; the answers are those of `nn.Linear`.
 
-    y = x W^T + b,      dx = dy W,      dW = dy^T x = (x^T dy)^T,      db = 1^T dy
+    y = x W^T + b,      dx = dy W,      dW = dy^T x,      db = 1^T dy
 
-The matrix units want the first factor of a product row after row, and where it is not, the library turns it at
-about the cost of the product itself. Of the two ways to write dW, this takes the one that turns the narrower
-factor, and turns that by a plain copy. Use it wherever the layer is large; elsewhere it is `nn.Linear` itself.
+Inputs and weights are rounded to bf16 once, the bias is added inside the product, and its gradient is a product too.
+Use it wherever the layer is large; elsewhere it is `nn.Linear` itself.
 """
 
 from __future__ import annotations
@@ -54,22 +53,11 @@ class _LinearBF16(torch.autograd.Function):
         dx = dw = db = None
         if wants_x:
             dx = (dy @ w).view(*grads[0].shape[:-1], w.shape[1]).to(of_x)
-        if wants_weight and w.shape[0] > w.shape[1]:
-            both = _turned_and_ones(rows) @ dy
-            dw, db = both[:-1].t().contiguous().to(of_weight), both[-1]
-        elif wants_weight:
-            dw = (dy.t().contiguous() @ rows).to(of_weight)
-        if wants_bias and db is None:  # A product with ones; sum(0) takes two to six times as long.
+        if wants_weight:
+            dw = (dy.t() @ rows).to(of_weight)
+        if wants_bias:  # A product with ones; sum(0) takes two to six times as long.
             db = (dy.new_ones(1, len(dy)) @ dy)[0]
         return dx, dw, db.to(of_bias) if wants_bias and db is not None else None
-
-
-def _turned_and_ones(x: Tensor) -> Tensor:
-    """`x^T` with a row of ones below it: its product with dy has db below dW^T, and dy is read once for both."""
-    out = x.new_empty(x.shape[1] + 1, len(x))
-    out[:-1].copy_(x.t())
-    out[-1] = 1
-    return out
 
 
 def _product(x: Tensor, w: Tensor, bias: Tensor | None) -> Tensor:
