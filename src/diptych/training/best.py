@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from diptych.core.model import Model
 from diptych.data.replacing import absolute, recover, replacement
+from diptych.training.journal import read_lines
 from diptych.training.processes import from_first
 from diptych.training.state import Position
 
@@ -60,12 +61,5 @@ class Best:
 
 
 def read_validation(run: Path) -> list[dict[str, Any]]:
-    """What was measured after every epoch; a last line cut by a crash is left out."""
-    path = run / "validation.jsonl"
-    lines = []
-    for line in path.read_text().splitlines() if path.exists() else []:
-        try:
-            lines.append(json.loads(line))
-        except ValueError:
-            break
-    return lines
+    """What was measured after every epoch."""
+    return read_lines(run / "validation.jsonl")

@@ -60,8 +60,12 @@ class Journal:
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
-    """The lines of a run's log; a last line cut by a crash is left out."""
-    path = folder / "log.jsonl"
+    """The lines of a run's log."""
+    return read_lines(folder / "log.jsonl")
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of a JSONL file, none where there is no file; a last line cut by a crash is left out."""
     lines = []
     for line in path.read_text().splitlines() if path.exists() else []:
         try:
