@@ -98,6 +98,15 @@ def peak_memory(run: Callable[[], Any]) -> int:
     return max(_held("VmHWM") - before, 0)
 
 
+def return_freed_memory() -> None:
+    """From now on the C library gives large blocks back when they are freed: peaks hold no fragments of its heap.
+
+    By default glibc raises its threshold for separate blocks as they are freed and keeps what follows in its heap,
+    where small tensors that live on between large ones leave holes, differently in each run. Slower: do it last.
+    """
+    ctypes.CDLL("libc.so.6").mallopt(-3, 65536)  # M_MMAP_THRESHOLD, which then no longer moves
+
+
 def _held(field: str) -> int:
     found = re.search(rf"{field}:\s+(\d+) kB", Path("/proc/self/status").read_text())
     assert found is not None

@@ -14,7 +14,7 @@ from diptych.core.model import Processor
 from diptych.data.bad_rows import BadRows
 from diptych.data.keys import Keys, make_keys
 from diptych.data.pixels import Progress, pixels_of
-from diptych.data.processors import ImageProcessor, TextProcessor
+from diptych.data.processors import ImageProcessor, Tokenizing
 from diptych.data.transforms import Transform
 from diptych.data.versions import Versions
 from diptych.data.views import Processed, Ragged, Selected, View
@@ -111,9 +111,11 @@ def prepare(
 
 def tokenize(texts: Sequence[str], processor: Processor) -> tuple[View, int]:
     """Texts as a view, each distinct one tokenized once, and how many were cut to the limit."""
-    if not isinstance(processor, TextProcessor):
+    if not isinstance(processor, Tokenizing):
         return Processed(texts, processor), 0
     place: dict[str, int] = {}
     numbers = np.array([place.setdefault(text, len(place)) for text in texts], dtype=np.int64)
     rows, cut = processor.encode(list(place))
-    return Ragged([rows[number] for number in numbers], processor.pad_id), int(cut[numbers].sum())
+    return Ragged([rows[number] for number in numbers], processor.pad_id, processor.fixed_length), int(
+        cut[numbers].sum()
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal, Self
+from typing import Any, Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 import torch
@@ -15,10 +15,13 @@ from torch import Tensor
 from diptych.data.crop import RandomCrop
 from diptych.data.images import decode_image, upright_size
 
-Interpolation = Literal["bilinear", "bicubic", "nearest"]
+Interpolation = Literal["bilinear", "bicubic", "lanczos", "nearest"]
+TooLong = Literal["cut", "error"]
+Resize = Literal["squash", "crop", "pad", "shortest"]
 _FILTERS = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
     "nearest": Image.Resampling.NEAREST,
 }
 
@@ -29,8 +32,15 @@ class ImageProcessor:
     Args:
         size: side of the square, in pixels.
         mode: `"RGB"`, or `"L"` for one grey channel.
-        resize: `"squash"` ignores the aspect ratio, `"crop"` keeps the centre, `"pad"` keeps all on white.
+        resize: `"squash"` ignores the aspect ratio, `"crop"` keeps the centre, `"pad"` keeps all; `"shortest"` is what
+            torchvision and `transformers` do: the shorter side becomes `edge` whole pixels, then the centre is cut out.
         interpolation: of the resize; images that have the size already are not touched.
+        edge: see `"shortest"`; None for `size`.
+        centre: where the centre lies if it is between two pixels: `"even"` as torchvision rounds, `"floor"` as
+            `transformers` does.
+        fill: grey level of what `"pad"` adds, 0 to 255.
+        draft: decode large JPEGs at a fraction of their size, several times faster; pixels then differ by a few grey
+            levels from those of a full decode, so what must equal another library's has it off.
         column: the table's column to read.
     """
 
@@ -39,12 +49,19 @@ class ImageProcessor:
         size: int = 224,
         *,
         mode: Literal["RGB", "L"] = "RGB",
-        resize: Literal["squash", "crop", "pad"] = "crop",
+        resize: Resize = "crop",
         interpolation: Interpolation = "bicubic",
+        edge: int | None = None,
+        centre: Literal["even", "floor"] = "even",
+        fill: int = 255,
+        draft: bool = True,
         column: str = "image",
     ) -> None:
+        if edge is not None and edge < size:
+            raise ValueError(f"edge is {edge}, less than size, {size}: there would be nothing to cut out")
         self.mode: Literal["RGB", "L"] = mode
         self.size, self.resize, self.interpolation, self.column = size, resize, interpolation, column
+        self.edge, self.centre, self.fill, self.draft = edge, centre, fill, draft
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -69,7 +86,9 @@ class ImageProcessor:
             diptych.data.images.BadImage: if it cannot be decoded.
         """
         if crop is None or random is None:
-            image = self._fit_to_square(decode_image(value, mode=self.mode, draft=(self.size, self.size)))
+            least = max(self.size, self.edge or 0)
+            draft = (least, least) if self.draft else None
+            image = self._fit_to_square(decode_image(value, mode=self.mode, draft=draft))
         else:
             width, height = upright_size(value)
             box = crop.box(width, height, random)
@@ -90,9 +109,11 @@ class ImageProcessor:
 
     def _fit_to_square(self, image: Image.Image) -> Image.Image:
         side, (width, height) = self.size, image.size
+        kind = _FILTERS[self.interpolation]
+        if self.resize == "shortest":
+            return self._cut_out(image, self.edge or side, kind)
         if (width, height) == (side, side):
             return image
-        kind = _FILTERS[self.interpolation]
         if self.resize == "squash":
             return image.resize((side, side), kind)
         if self.resize == "crop":
@@ -102,9 +123,37 @@ class ImageProcessor:
         ratio = side / max(width, height)
         fitted = image.resize((max(1, round(width * ratio)), max(1, round(height * ratio))), kind)
         left, top = (side - fitted.width) // 2, (side - fitted.height) // 2
-        square = Image.new(self.mode, (side, side), "white")
+        square = Image.new(self.mode, (side, side), self.fill if self.mode == "L" else (self.fill,) * 3)
         square.paste(fitted, (left, top))
         return square
+
+    def _cut_out(self, image: Image.Image, edge: int, kind: Image.Resampling) -> Image.Image:
+        """The shorter side to `edge`, then the square in the middle; only the part that is kept is computed."""
+        least = min(image.size)
+        width, height = (edge if x == least else int(edge * x / least) for x in image.size)
+        whole = round if self.centre == "even" else math.floor
+        left, top = whole((width - self.size) / 2), whole((height - self.size) / 2)
+        if (width, height) != image.size:
+            image = image.resize((width, height), kind)
+        return image.crop((left, top, left + self.size, top + self.size))
+
+
+@runtime_checkable
+class Tokenizing(Protocol):
+    """A processor of texts that can be asked which of them it cut.
+
+    Attributes:
+        pad_id: fills up the shorter rows of a batch.
+        fixed_length: tokens that every row is filled up to; None for the longest of the batch.
+    """
+
+    pad_id: int
+
+    @property
+    def fixed_length(self) -> int | None: ...
+    def encode(self, values: Sequence[str]) -> tuple[list[np.ndarray], np.ndarray]:
+        """Token ids of each text without padding (int32), and `[N]` bool: which texts were cut."""
+        ...
 
 
 class TextProcessor:
@@ -119,6 +168,8 @@ class TextProcessor:
         lowercase: fold case (NFKC is always applied).
         definition: a ready tokenizer as the JSON of `tokenizers`; None until `fit`.
         pad_id: what fills up shorter rows; those places have mask False.
+        fill: fill every row up to `max_length`, for towers that read their padding too (SigLIP's).
+        too_long: what becomes of longer texts: `"cut"`, and counted, or an `"error"`.
         column: the table's column to read.
     """
 
@@ -130,17 +181,24 @@ class TextProcessor:
         lowercase: bool = True,
         definition: str | None = None,
         pad_id: int = 0,
+        fill: bool = False,
+        too_long: TooLong = "cut",
         column: str = "text",
     ) -> None:
         if definition is None and vocab_size < 258:
             raise ValueError(f"--vocab-size is {vocab_size}; 256 bytes and two marks need at least 258")
         self.vocab_size, self.max_length, self.lowercase = vocab_size, max_length, lowercase
-        self.pad_id, self.column = pad_id, column
+        self.pad_id, self.fill, self.too_long, self.column = pad_id, fill, too_long, column
         self.definition = definition
         self._tokenizer = Tokenizer.from_str(definition) if definition else None
         if self._tokenizer:
             self._tokenizer.no_padding()
             self._tokenizer.no_truncation()
+
+    @property
+    def fixed_length(self) -> int | None:
+        """Tokens of every row, with its padding; None where rows are as long as the longest of the batch."""
+        return self.max_length if self.fill else None
 
     def fit(self, values: Sequence[str]) -> Self:
         """Learn the vocabulary from texts; a ready tokenizer stays as it is."""
@@ -167,25 +225,52 @@ class TextProcessor:
 
         Raises:
             RuntimeError: before `fit`.
+            ValueError: if a text is too long and `too_long` is "error".
         """
         if self._tokenizer is None:
             raise RuntimeError("this TextProcessor has no vocabulary yet: call fit(texts), or load a checkpoint")
         rows = [np.array(one.ids, dtype=np.int32) for one in self._tokenizer.encode_batch_fast(list(values))]
         cut = np.array([len(row) > self.max_length for row in rows], dtype=bool)
+        refuse_long(values, cut, self.max_length, self.too_long)
         for i in np.flatnonzero(cut):
-            rows[i] = np.append(rows[i][: self.max_length - 1], rows[i][-1])
+            kept = rows[i][: self.max_length]
+            rows[i] = np.append(kept[:-1], rows[i][-1]) if self._has_end() else kept
         return rows, cut
 
+    def _has_end(self) -> bool:
+        """Whether every text ends with the same token, which cut ones then keep."""
+        assert self._tokenizer is not None
+        one, two = (self._tokenizer.encode(text).ids for text in ("a", "1"))
+        return one[-1:] == two[-1:]
+
     def __call__(self, values: Sequence[str]) -> dict[str, Tensor]:
-        """Texts to `{"ids": [N, T] int64, "mask": [N, T] bool}`, padded to the longest of them."""
-        rows, _ = self.encode(values)
-        return pad_ragged(rows, self.pad_id)
+        """Texts to `{"ids": [N, T] int64, "mask": [N, T] bool}`, padded to the longest of them or to `fixed_length`."""
+        return pad_ragged(self.encode(values)[0], self.pad_id, self.fixed_length)
 
 
-def pad_ragged(rows: Sequence[np.ndarray], pad_id: int) -> dict[str, Tensor]:
-    """Ragged token ids to `{"ids": [N, T] int64, "mask": [N, T] bool}`."""
+def refuse_long(values: Sequence[str], cut: np.ndarray, max_length: int, too_long: TooLong) -> None:
+    """Raise if texts are too long and that is an error.
+
+    Args:
+        values: the texts.
+        cut: `[N]` bool, which are too long.
+
+    Raises:
+        ValueError: naming the first of them.
+    """
+    if too_long == "error" and cut.any():
+        first = int(cut.argmax())
+        raise ValueError(
+            f"{int(cut.sum()):,} of {len(values):,} texts have more than {max_length} tokens, the first "
+            f"{values[first][:60]!r}: shorten them, cut them (and have them counted) with too_long='cut', or stretch "
+            "the model with a larger max_length"
+        )
+
+
+def pad_ragged(rows: Sequence[np.ndarray], pad_id: int, length: int | None = None) -> dict[str, Tensor]:
+    """Ragged token ids to `{"ids": [N, T] int64, "mask": [N, T] bool}`; T is `length`, or that of the longest."""
     lengths = np.array([len(row) for row in rows], dtype=np.int64)
-    mask = np.arange(lengths.max(initial=1))[None] < lengths[:, None]
+    mask = np.arange(length or lengths.max(initial=1))[None] < lengths[:, None]
     ids = np.full(mask.shape, pad_id, dtype=np.int64)
     if len(rows):
         ids[mask] = np.concatenate(rows)

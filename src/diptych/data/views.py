@@ -92,20 +92,21 @@ class Ragged:
     Args:
         rows: the token ids of each text.
         pad_id: what fills up the shorter texts of a batch; those places have mask False.
+        fixed_length: tokens that every text is filled up to; None for the longest of the batch.
     """
 
-    def __init__(self, rows: Sequence[np.ndarray], pad_id: int) -> None:
+    def __init__(self, rows: Sequence[np.ndarray], pad_id: int, fixed_length: int | None = None) -> None:
         self.lengths = np.array([len(row) for row in rows], dtype=np.int64)
         self.starts = np.cumsum(self.lengths) - self.lengths
         self.flat = np.concatenate([*rows, np.zeros(1, np.int32)]).astype(np.int32)
-        self.pad_id = pad_id
+        self.pad_id, self.fixed_length = pad_id, fixed_length
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     def take(self, rows: np.ndarray) -> dict[str, Tensor]:
         lengths = self.lengths[rows]
-        place = np.arange(lengths.max(initial=1))[None]
+        place = np.arange(self.fixed_length or lengths.max(initial=1))[None]
         mask = place < lengths[:, None]
         where = np.where(mask, self.starts[rows][:, None] + place, 0)
         ids = np.where(mask, self.flat[where], self.pad_id).astype(np.int64)

@@ -1,10 +1,10 @@
 """Encoders: one modality a file; heads beside them."""
 
 from diptych.encoders.convnet import ConvNet
-from diptych.encoders.heads import Projection
+from diptych.encoders.heads import Projection, UnitLength
 from diptych.encoders.hub_text import HubText
 from diptych.encoders.timm_image import TimmImage
 from diptych.encoders.transformer import TextTransformer
 from diptych.encoders.vit import VisionTransformer
 
-__all__ = ["ConvNet", "HubText", "Projection", "TextTransformer", "TimmImage", "VisionTransformer"]
+__all__ = ["ConvNet", "HubText", "Projection", "TextTransformer", "TimmImage", "UnitLength", "VisionTransformer"]

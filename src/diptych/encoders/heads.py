@@ -19,18 +19,26 @@ class Projection(nn.Module):
         hidden: width of the MLP; 0 for the linear map alone. Frozen towers want one.
         dropout: in the MLP.
         layer_norm: whether a LayerNorm comes first; towers that end in one (CLIP's) need no other.
+        bias: of the linear map.
 
     The MLP is linear, GELU, dropout, linear, beside the linear map of the same features and added to it.
     """
 
     def __init__(
-        self, features: int, width: int, *, hidden: int = 0, dropout: float = 0.0, layer_norm: bool = True
+        self,
+        features: int,
+        width: int,
+        *,
+        hidden: int = 0,
+        dropout: float = 0.0,
+        layer_norm: bool = True,
+        bias: bool = False,
     ) -> None:
         super().__init__()
         self.features, self.width, self.hidden, self.dropout = features, width, hidden, dropout
-        self.layer_norm = layer_norm
+        self.layer_norm, self.bias = layer_norm, bias
         self.norm = nn.LayerNorm(features) if layer_norm else None
-        self.linear = nn.Linear(features, width, bias=False)
+        self.linear = nn.Linear(features, width, bias=bias)
         self.mlp = None
         if hidden:
             self.mlp = nn.Sequential(
@@ -44,3 +52,15 @@ class Projection(nn.Module):
         if self.mlp is not None:
             y = y + cast(Tensor, self.mlp(x))
         return F.normalize(y.float(), dim=-1)
+
+
+class UnitLength(nn.Module):
+    """Pooled features as they are, each row scaled to length 1: for towers that end in their own projection."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.width = width
+
+    def forward(self, features: Features) -> Tensor:
+        """`[N, width]` to unit vectors of the same width."""
+        return F.normalize(features.pooled.float(), dim=-1)
