@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -32,6 +33,7 @@ class Bars:
     def __init__(self, progress: Progress) -> None:
         self._progress, self._bars = progress, {}
         self._speed = 0.0
+        self._began: float | None = None
 
     def show(self, name: str, done: int, total: int, note: str = "") -> None:
         """Move a stage's bar; the first call draws it."""
@@ -46,6 +48,12 @@ class Bars:
     def rows(self, view: str, done: int, total: int) -> None:
         """Rows embedded."""
         self.show(f"embedding {view}", done, total)
+
+    def embedded(self, done: int, total: int, items: int) -> None:
+        """Rows of a collection embedded, or found to be there; items are images and texts."""
+        self._began = self._began or time.perf_counter()
+        seconds = max(time.perf_counter() - self._began, 1e-3)
+        self.show("embedding", done, total, f"{items / seconds:,.0f} items/s" if items else "")
 
     def steps(self, told: StepProgress) -> None:
         """Training steps."""

@@ -23,6 +23,7 @@ from diptych.data.transforms import RandomAffine
 from diptych.evaluation.evaluate import Evaluated, evaluate, gallery
 from diptych.evaluation.report import Report, recall_table, write_html
 from diptych.models import Towers
+from diptych.models.opened import open_model
 from diptych.pictures import thumbnail
 from diptych.recipes import find_recipe
 from diptych.search.collection import Searcher, index_table
@@ -139,7 +140,7 @@ def _measure(trained: Trained, rows: Galleries, shown: Bars) -> dict[str, Evalua
 
 def _search(trained: Trained, rows: Dataset, folder: Path, shown: Bars) -> dict[str, list[Hit]]:
     place = folder / "model"
-    index_table(trained.model, rows, folder / "index", checkpoint=place, source="symbols", rows_done=shown.rows)
+    index_table(open_model(place), rows, folder / "index", source="symbols", rows_done=shown.rows)
     searcher = Searcher.open(folder / "index")
     found = {question: searcher.search(question, limit=5) for question in QUESTIONS}
     searcher.index.close()

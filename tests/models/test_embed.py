@@ -25,6 +25,7 @@ from diptych.evaluation.evaluate import embed_texts, evaluate
 from diptych.models import Towers, dual_encoder, load, save
 from diptych.models.embed import embed, stored_features, with_frozen_features
 from diptych.models.modes import evaluating
+from diptych.models.opened import open_model
 from diptych.scoring import Dot
 from diptych.search.collection import index_table
 from diptych.training.run import reference_inputs
@@ -105,7 +106,7 @@ def test_training_evaluation_and_indexing_read_the_same(rows: Dataset, tmp_path:
     loaded = load(tmp_path / "model")
     with counted(loaded) as ran:
         evaluate(loaded, rows)
-        index_table(loaded, rows, tmp_path / "index", checkpoint=tmp_path / "model")
+        index_table(open_model(tmp_path / "model"), rows, tmp_path / "index")
         assert ran == {"image": 0, "text": 0}
         prompts = [embed_texts(loaded, ["a photo of a red circle"]) for _ in range(2)]
         assert ran == {"image": 0, "text": 1} and torch.equal(prompts[0], prompts[1])

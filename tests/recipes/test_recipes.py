@@ -10,7 +10,7 @@ import pytest
 from torch import nn
 
 import diptych.recipes
-from diptych.cli import recipe_parser
+from diptych.commands.train import recipe_parser
 from diptych.core.model import is_frozen
 from diptych.models import Towers, save
 from diptych.recipes import find_recipe, recipe_names

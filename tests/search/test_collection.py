@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from diptych.data.sources import open_table
-from diptych.models import Towers, dual_encoder, load, save
+from diptych.models import Towers, dual_encoder, save
+from diptych.models.opened import open_model
 from diptych.scoring import Dot
 from diptych.search.collection import Searcher, distinct, index_table, payload
 from diptych.search.errors import IndexUnreadable, WrongCheckpoint
@@ -43,7 +44,7 @@ def test_names_that_repeat_are_numbered_without_clashes():
 def test_a_searcher_follows_a_moved_model_only_if_it_is_the_same(shapes: Path, tmp_path: Path):
     rows = open_table(shapes)
     place = checkpoint(tmp_path / "model", width=8)
-    assert index_table(load(place), rows, tmp_path / "index", checkpoint=place) == 72
+    assert index_table(open_model(place), rows, tmp_path / "index") == 72
     assert len(Searcher.open(tmp_path / "index").search("a red circle", limit=5)) == 5
     shutil.move(place, tmp_path / "moved")
     with pytest.raises(IndexUnreadable, match="say where it is with --model"):

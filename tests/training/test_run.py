@@ -23,13 +23,14 @@ from diptych.data.transforms import with_inputs
 from diptych.evaluation.evaluate import evaluate
 from diptych.models import Towers, load
 from diptych.models.checkpoint import CheckpointError
+from diptych.models.opened import open_run
 from diptych.recipes import find_recipe
 from diptych.training.best import read_validation
 from diptych.training.fit import Progress, fit
 from diptych.training.interrupt import Interrupted
 from diptych.training.journal import read_log
 from diptych.training.recipe import Recipe, Schedule
-from diptych.training.run import Listener, RunExists, open_run, ready, train
+from diptych.training.run import Listener, RunExists, ready, train
 from diptych.training.running import Running
 from diptych.training.state import saved_states
 

@@ -188,7 +188,8 @@ class TextProcessor:
         if definition is None and vocab_size < 258:
             raise ValueError(f"--vocab-size is {vocab_size}; 256 bytes and two marks need at least 258")
         self.vocab_size, self.max_length, self.lowercase = vocab_size, max_length, lowercase
-        self.pad_id, self.fill, self.too_long, self.column = pad_id, fill, too_long, column
+        self.too_long: TooLong = too_long
+        self.pad_id, self.fill, self.column = pad_id, fill, column
         self.definition = definition
         self._tokenizer = Tokenizer.from_str(definition) if definition else None
         if self._tokenizer:

@@ -58,6 +58,16 @@ def stored(key: str, rows: int, fields: Fields, fill: Callable[[], Iterable[Chun
             _publish(temporary, folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+    return _read(folder, fields)
+
+
+def find_stored(key: str, fields: Fields) -> Stored | None:
+    """The arrays of `key` if they are there, else None."""
+    folder = cache_root() / "arrays" / key
+    return _read(folder, fields) if (folder / "note.json").exists() else None
+
+
+def _read(folder: Path, fields: Fields) -> Stored:
     arrays = {name: _open(folder / f"{name}.npy") for name in fields}
     return Stored(arrays, json.loads((folder / "note.json").read_text()))
 

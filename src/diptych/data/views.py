@@ -126,6 +126,13 @@ class Processed:
         return self.processor([self.values[int(row)] for row in rows])
 
 
+def is_made_on_demand(view: View) -> bool:
+    """Whether taking rows costs work worth doing ahead, in threads: decoding, tokenizing."""
+    if isinstance(view, Joined):
+        return any(map(is_made_on_demand, view.views))
+    return isinstance(view, Processed) or (isinstance(view, Selected) and is_made_on_demand(view.view))
+
+
 class Features:
     """A view of the stored features of a frozen tower: `pooled` `[N, D]`, and tokens where they are stored too.
 

@@ -51,8 +51,9 @@ def describe_model(model: Model) -> dict[str, Any]:
 
 
 def fingerprint(model: Model) -> str:
-    """32 hex digits that name this model's description and weights."""
-    digest = hashlib.blake2b(json.dumps(describe_model(model), sort_keys=True).encode(), digest_size=16)
+    """32 hex digits that name this model's description and weights; which towers are frozen is no part of it."""
+    about = {name: value for name, value in describe_model(model).items() if name != "frozen"}
+    digest = hashlib.blake2b(json.dumps(about, sort_keys=True).encode(), digest_size=16)
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode() + str(tensor.dtype).encode() + str(tuple(tensor.shape)).encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())

@@ -6,31 +6,31 @@ weights and of what it read, and whoever asks for the same picture or text again
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from diptych.core.configuration import describe
 from diptych.core.embedding import Embedding
-from diptych.core.embedding import Features as Said
 from diptych.core.model import Model, is_frozen
-from diptych.data.cache import cache_root
-from diptych.data.features import FeatureStore, ShardWriter
 from diptych.data.items import item_hashes
 from diptych.data.pairs import Pairs
-from diptych.data.store import hash_of
+from diptych.data.threads import in_order, usable_cores
 from diptych.data.transforms import Transform
 from diptych.data.versions import Augmented, Drawn, Version, Versions
-from diptych.data.views import Features, View
+from diptych.data.views import Features, View, is_made_on_demand
 from diptych.models.modes import evaluating
+from diptych.models.precision import Precision, autocast_for, chosen
+from diptych.models.stored import TowerStore
 
 Progress = Callable[[str, int, int], None]
+TRIED = 16
+"""Rows that the precision is settled by."""
+TOKENS_AT_ONCE = 8192
+"""Of the texts of a batch, so that short ones go in larger batches."""
 
 
 def embed(
@@ -39,6 +39,7 @@ def embed(
     rows: View,
     *,
     batch_size: int = 256,
+    precision: Precision = "auto",
     progress: Progress | None = None,
 ) -> Embedding:
     """The embeddings of all rows of a view, in their order, on the CPU, in float32.
@@ -48,6 +49,7 @@ def embed(
         view: e.g. `"image"`.
         rows: gives the inputs.
         batch_size: rows at a time; sequences of like length go together, so that little padding is computed.
+        precision: of the tower; "auto" is bf16 where that is fast and faithful, see `diptych.models.precision`.
         progress: called with (view, rows done, rows in all).
 
     Raises:
@@ -56,10 +58,14 @@ def embed(
     order = by_length(rows)
     if not len(order):
         raise ValueError(f"view {view!r} has no rows to embed")
+    device = next(model.parameters()).device
+    known = "float32" if isinstance(rows, Features) else precision
+    if known == "auto":
+        known = chosen(model, view, _moved(rows.take(order[:TRIED]), device))
     parts = []
-    with evaluating(model), torch.no_grad():
-        for cut in _cuts(view, order, batch_size, progress):
-            parts.append(model.encode(view, _moved(rows.take(cut), model)).map(Tensor.float).to("cpu"))
+    with evaluating(model), torch.no_grad(), autocast_for(device, known)():
+        for _, inputs in batches(view, rows, order, batch_size, progress):
+            parts.append(model.encode(view, _moved(inputs, device)).map(Tensor.float).to("cpu"))
     back = torch.empty(len(order), dtype=torch.long)
     back[torch.from_numpy(order)] = torch.arange(len(order))
     return Embedding.cat(parts)[back]
@@ -141,11 +147,12 @@ def stored_features(
     *,
     tokens: bool = False,
     version: Version | None = None,
+    precision: Precision = "auto",
     progress: Progress | None = None,
 ) -> Features:
     """A tower's features of all rows: read from the store, and computed for the items that it lacks.
 
-    The tower computes in float32, so that the store is the same whichever machine filled it; it keeps bf16.
+    They are kept in bf16; each precision of the tower has a store of its own.
 
     Args:
         model: in eval mode while it computes.
@@ -153,56 +160,26 @@ def stored_features(
         rows: gives the inputs.
         tokens: of the tower too; pooled features are always there.
         version: of the rows, if they are to be augmented first.
+        precision: of the tower, as in `embed`.
         progress: called with (view, rows done, rows in all) while it hashes, and again while it computes.
 
     Raises:
         ValueError, OSError, diptych.data.features.DamagedFeatures: as `with_frozen_features`.
     """
-    tower = model.towers[model.route(view).tower]
-    key = hash_of("features", describe(tower), weights_hash(tower), describe(version))
-    folders = {kind: cache_root() / "features" / key / kind for kind in ("pooled", "tokens")[: 1 + tokens]}
+    if not len(rows):
+        raise ValueError(f"view {view!r} has no rows to embed")
+    first = partial(rows.take, np.arange(min(len(rows), TRIED)))
+    store = TowerStore(model, view, tokens=tokens, version=version, precision=precision, first=first)
     items = item_hashes(rows, progress=lambda done, total: progress(view, done, total) if progress else None)
-    stores = {kind: FeatureStore(folder) for kind, folder in folders.items()}
-    first = np.unique(items, return_index=True)[1]
-    missing = {kind: np.zeros(len(items), bool) for kind in stores}
-    for kind, store in stores.items():  # of equal rows the first is computed
-        missing[kind][first[store.find(items[first]) < 0]] = True
+    missing = store.lacking(items)
     order = by_length(rows)
     order = order[np.logical_or.reduce([lacks[order] for lacks in missing.values()])]
     if len(order):
         source = rows if version is None else Augmented(rows, view, items, version)
-        with ExitStack() as stack, evaluating(model), torch.no_grad():
-            writers = {kind: stack.enter_context(ShardWriter(folder)) for kind, folder in folders.items()}
-            for cut in _cuts(view, order, 64, progress):
-                said = model.features(view, _moved(source.take(cut), model))
-                for kind, writer in writers.items():
-                    lacks = missing[kind][cut]
-                    _keep(writer, items[cut[lacks]], said, torch.from_numpy(lacks), kind)
-        stores = {kind: FeatureStore(folder) for kind, folder in folders.items()}
-    return Features(items, **stores)
-
-
-def _keep(writer: ShardWriter, items: np.ndarray, said: Said, rows: Tensor, kind: str) -> None:
-    """Give a writer what a tower said of some rows of a batch: `pooled`, or `tokens` without their padding."""
-    if kind == "pooled":
-        writer.add(items, said.pooled.cpu()[rows], np.ones(len(items), np.int64))
-        return
-    if said.tokens is None:
-        raise ValueError(
-            "tokens are wanted of a frozen tower that gives none; give it a head that reads the pooled features"
-        )
-    tokens = said.tokens.cpu()[rows]
-    mask = tokens.new_ones(tokens.shape[:2]).bool() if said.mask is None else said.mask.cpu()[rows]
-    writer.add(items, tokens[mask], mask.sum(1).numpy(), grid=said.grid or ())
-
-
-def weights_hash(module: nn.Module) -> str:
-    """A hash of a module's weights."""
-    digest = hashlib.blake2b(digest_size=16)
-    for name, tensor in sorted(module.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+        with store.filling():
+            for cut, inputs in batches(view, source, order, 64, progress):
+                store.compute(items[cut], inputs, {kind: lacks[cut] for kind, lacks in missing.items()})
+    return Features(items, **store.stores)
 
 
 def by_length(rows: View) -> np.ndarray:
@@ -211,15 +188,39 @@ def by_length(rows: View) -> np.ndarray:
     return np.arange(len(rows)) if lengths is None else np.argsort(-lengths, kind="stable")
 
 
-def _cuts(view: str, order: np.ndarray, size: int, progress: Progress | None) -> Iterator[np.ndarray]:
-    """The order in pieces; telling how far it is."""
-    for start in range(0, len(order), size):
-        yield order[start : start + size]
+def batches(
+    view: str, rows: View, order: np.ndarray, size: int, progress: Progress | None = None
+) -> Iterator[tuple[np.ndarray, dict[str, Tensor]]]:
+    """Rows in the given order, batch by batch, with their inputs; telling how far it is.
+
+    What is made when it is asked for, such as decoded pictures, is made in threads ahead of its use.
+
+    Args:
+        view: told to `progress`.
+        rows: gives the inputs.
+        order: the rows to give.
+        size: rows of a batch; of short sequences more, up to `TOKENS_AT_ONCE` tokens.
+        progress: called with (view, rows done, rows in all) after each batch.
+    """
+    done = 0
+    threads = usable_cores() if is_made_on_demand(rows) else 0
+    cuts = list(_cuts(rows, order, size))
+    for cut, inputs in zip(cuts, in_order(rows.take, cuts, threads=threads), strict=True):
+        yield cut, inputs
+        done += len(cut)
         if progress:
-            progress(view, min(start + size, len(order)), len(order))
+            progress(view, done, len(order))
 
 
-def _moved(inputs: Mapping[str, Tensor], model: Model) -> dict[str, Tensor]:
-    """Inputs on the model's device."""
-    device = next(model.parameters()).device
+def _cuts(rows: View, order: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    """The order in pieces."""
+    lengths = getattr(rows, "lengths", None)
+    start = 0
+    while start < len(order):
+        own = size if lengths is None else max(size, TOKENS_AT_ONCE // max(int(lengths[order[start]]), 1))
+        yield order[start : start + own]
+        start += own
+
+
+def _moved(inputs: Mapping[str, Tensor], device: torch.device) -> dict[str, Tensor]:
     return {name: tensor.to(device) for name, tensor in inputs.items()}

@@ -19,25 +19,24 @@ from diptych.data.bad_rows import BadRows
 from diptych.data.pairs import prepare, tokenize
 from diptych.data.replacing import absolute
 from diptych.data.views import Processed
-from diptych.models.checkpoint import load, read_description
 from diptych.models.embed import embed, with_frozen_features
+from diptych.models.opened import Opened, open_model
+from diptych.models.opening import scheme_of
 from diptych.search.building import require_replaceable
 from diptych.search.errors import IndexUnreadable
 from diptych.search.index import Index
 from diptych.search.manifest import Space
 from diptych.search.points import Hit
-from diptych.training.run import open_run
 
 ROWS_AT_ONCE = 1024
 PLAIN = (str, int, float, bool)
 
 
 def index_table(
-    model: Model,
+    opened: Opened,
     rows: Dataset,
     folder: str | Path,
     *,
-    checkpoint: str | Path,
     source: str = "",
     bad: BadRows | None = None,
     images: Callable[[int, int], None] | None = None,
@@ -48,10 +47,9 @@ def index_table(
     Rows that share an id become one hit each: the second is `id#2`, and so on.
 
     Args:
-        model: as `load(checkpoint)` gave it.
+        opened: the model; its name is remembered, so that `Searcher.open` finds it.
         rows: a table as `open_table` gives it.
         folder: of the index.
-        checkpoint: folder of the model; remembered, so that `Searcher.open` finds it.
         source: where the rows come from, in words.
         bad: told of images that cannot be decoded.
         images, rows_done: as in `diptych.evaluation.evaluate.evaluate`.
@@ -64,15 +62,14 @@ def index_table(
         OSError: if the disk is full; the earlier index is still there.
     """
     require_replaceable(absolute(folder))
+    model = opened.model
     pairs = with_frozen_features(
         model, prepare(rows, model.processors, bad=bad, progress=images), only=["image"], progress=rows_done
     )
     vectors = embed(model, "image", pairs.views["image"], progress=rows_done).dense.numpy()
     names = distinct(pairs.table["id"][:])
-    described = read_description(Path(checkpoint))
-    where = str(Path(checkpoint).resolve())
     spaces = {"dense": Space(vectors.shape[1], "cosine")}
-    with Index.build(folder, spaces, checkpoint=described["fingerprint"], sources=f"{where}\n{source}") as index:
+    with Index.build(folder, spaces, checkpoint=opened.fingerprint, sources=f"{opened.name}\n{source}") as index:
         for start in range(0, len(names), ROWS_AT_ONCE):
             cut = slice(start, min(start + ROWS_AT_ONCE, len(names)))
             columns = pairs.table[cut]
@@ -133,21 +130,21 @@ class Searcher:
 
         Args:
             folder: of the index.
-            model: the run or its checkpoint, where it is no longer in the place that the index remembers.
+            model: the run, its checkpoint or another model's name, where it is no longer what the index remembers.
 
         Raises:
             WrongCheckpoint: if that checkpoint did not make this index.
             IndexUnreadable: if there is no index, or its checkpoint is not found.
         """
         index = Index.open(folder, read_only=True)
-        place = open_run(model) if model is not None else Path(index.manifest.sources.split("\n")[0])
         index.close()
-        if not (place / "model.json").exists():
+        name = str(model) if model is not None else index.manifest.sources.split("\n")[0]
+        if scheme_of(name)[0] is None and model is None and not (Path(name) / "model.json").exists():
             raise IndexUnreadable(
-                f"the checkpoint that made {folder} is not at {place}; say where it is with --model, or index again"
+                f"the checkpoint that made {folder} is not at {name}; say where it is with --model, or index again"
             )
-        index = Index.open(folder, checkpoint=read_description(place)["fingerprint"], read_only=True)
-        return cls(index, load(place))
+        opened = open_model(name)
+        return cls(Index.open(folder, checkpoint=opened.fingerprint, read_only=True), opened.model)
 
     def search(
         self,

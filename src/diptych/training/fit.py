@@ -30,6 +30,7 @@ from diptych.core.batch import Batch
 from diptych.core.model import Model, is_frozen
 from diptych.data.pairs import Pairs
 from diptych.data.stream import Stream
+from diptych.models.precision import autocast_for
 from diptych.training.guard import Diverged, Guard
 from diptych.training.interrupt import Interrupted, stop_requested
 from diptych.training.journal import Journal
@@ -43,7 +44,7 @@ from diptych.training.optimizer import (
 from diptych.training.plan import Plan
 from diptych.training.processes import all_most, broadcast, world
 from diptych.training.recipe import Phase, Recipe
-from diptych.training.running import Running, autocast_for, determinism, memory_advice
+from diptych.training.running import Running, determinism, memory_advice
 from diptych.training.sharding import load_whole, sharded, whole_state
 from diptych.training.state import Position, load_state, save_state, saved_states
 from diptych.training.step import step

@@ -96,6 +96,12 @@ def first_alone(make: Callable[[], T]) -> T:
             dist.barrier()
 
 
+def wait_for_all() -> None:
+    """Go on when every process is here."""
+    if world()[1] > 1:
+        dist.barrier()
+
+
 def broadcast(module: nn.Module) -> None:
     """Give every process the first one's parameters and buffers."""
     if world()[1] > 1:

@@ -29,14 +29,17 @@ from accelerate import PartialState
 from datasets import Dataset
 from torch import Tensor
 
-from diptych.core.configuration import describe, require_trusted
+from diptych.core.configuration import require_trusted
 from diptych.core.model import Model, Processor
 from diptych.data.bad_rows import BadRows
 from diptych.data.pairs import Pairs, prepare
 from diptych.data.store import hash_of
 from diptych.data.stream import Stream
-from diptych.models.checkpoint import CheckpointError, describe_model, save
+from diptych.models.adopting import take_towers, take_weights
+from diptych.models.checkpoint import describe_model, save
 from diptych.models.embed import with_frozen_features
+from diptych.models.opened import Opened
+from diptych.models.opening import scheme_of
 from diptych.training.best import Best, Measure
 from diptych.training.fit import Fitted, Progress, fit
 from diptych.training.processes import first_alone, from_first, join_processes
@@ -88,7 +91,7 @@ def train(
     out: Path,
     *,
     about: Mapping[str, Any],
-    init: Model | None = None,
+    init: Opened | None = None,
     seed: int = 0,
     running: Running | None = None,
     measure: Measure | None = None,
@@ -104,7 +107,8 @@ def train(
         rows: training rows, as `open_table` gives them; or what opens a stream of them, given the model's processors.
         out: the run's folder.
         about: recipe, its arguments and data, as JSON-able values: kept in `run.json`.
-        init: weights to start from; its towers, heads and parts must be those of the recipe.
+        init: what to start from: a run of ours, whose towers, heads and parts must be those of the recipe; or another
+            library's model, whose towers take the place of the recipe's.
         seed: of weights, order, augmentation.
         running: how the run is kept going.
         measure: taken after every epoch; the checkpoint is then that of the epoch with the highest `"score"`.
@@ -177,24 +181,15 @@ def _finish(model: Model, out: Path, note: Mapping[str, Any]) -> str:
 
 
 def ready(
-    recipe: Recipe, rows: Rows, *, init: Model | None = None, seed: int = 0, bad: BadRows, listener: Listener
+    recipe: Recipe, rows: Rows, *, init: Opened | None = None, seed: int = 0, bad: BadRows, listener: Listener
 ) -> Pairs | Stream:
-    """Fit the processors (or take those of `init`, with its weights) and make the rows' views.
+    """Fit the processors (or take those of `init`, with its weights or towers) and make the rows' views.
 
     The model is on the device that trains from then on: that is where frozen towers are run.
     """
     model = recipe.model
     if init is not None:
-        for name, own in model.processors.items():
-            there, here = describe(init.processors[name])["arguments"], describe(own)["arguments"]
-            other = [key for key in here if key != "definition" and there[key] != here[key]]
-            if other:
-                raise ValueError(f"--init has another {name} processor: {', '.join(other)}; give it the same")
-        model.processors = dict(init.processors)
-        try:
-            model.load_state_dict(init.state_dict())
-        except RuntimeError as error:
-            raise ValueError(f"--init is a model of other parts than the recipe's: {error}") from error
+        (take_towers if scheme_of(init.name)[0] else take_weights)(model, init.model)
     if not isinstance(rows, Dataset):
         stream = rows(model.processors)
         model.processors = from_first(lambda: _fitted(model.processors, stream.texts()))
@@ -292,22 +287,6 @@ def _leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for name, value in tree.items():
         out |= _leaves(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
     return out
-
-
-def open_run(folder: str | Path) -> Path:
-    """The checkpoint of a run, given the run's folder or the checkpoint's own.
-
-    Raises:
-        CheckpointError: if there is none; the message says whether the run is unfinished.
-    """
-    folder = Path(folder)
-    if (folder / "model.json").exists():
-        return folder
-    if (folder / "model" / "model.json").exists() or (folder / ".model.old").exists():
-        return folder / "model"
-    if (folder / "run.json").exists():
-        raise CheckpointError(f"the run in {folder} is not finished; give the same `diptych train` again to go on")
-    raise CheckpointError(f"{folder} holds no run; give a folder that `diptych train --out` wrote")
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -1,12 +1,11 @@
-"""How a run is kept going: precision, reproducibility, and what to do when memory runs out."""
+"""How a run is kept going: reproducibility, and what to do when memory runs out."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 
@@ -84,12 +83,3 @@ def determinism(wanted: bool) -> Iterator[None]:
     finally:
         torch.use_deterministic_algorithms(before[0])
         torch.backends.cudnn.benchmark = before[1]
-
-
-def autocast_for(device: torch.device, precision: str) -> Callable[[], AbstractContextManager]:
-    """A context for the towers' forward: bf16 as asked, or, for "auto", where the device multiplies it fast."""
-    wanted = precision == "bf16"
-    if precision == "auto":
-        has_tiles = bool(getattr(torch.cpu, "_is_amx_tile_supported", bool)())
-        wanted = torch.cuda.is_bf16_supported(including_emulation=False) if device.type == "cuda" else has_tiles
-    return partial(torch.autocast, device.type, torch.bfloat16) if wanted else nullcontext

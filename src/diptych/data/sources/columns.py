@@ -40,7 +40,7 @@ class Columns:
 
     Attributes:
         image: column of images or of paths.
-        texts: one column of texts, or the numbered ones in their order.
+        texts: one column of texts, or the numbered ones in their order; none where there is none and need be none.
         id: None where the source has none.
     """
 
@@ -50,7 +50,13 @@ class Columns:
 
 
 def choose_columns(
-    features: datasets.Features, name: str, *, image: str | None, text: str | None, id: str | None
+    features: datasets.Features,
+    name: str,
+    *,
+    image: str | None,
+    text: str | None,
+    id: str | None,
+    needs_text: bool = True,
 ) -> Columns:
     """Choose by the user's word (`image`, `text`, `id`) and where it is None by the names and types.
 
@@ -62,6 +68,8 @@ def choose_columns(
         What messages call the source.
     image, text, id
         Column named by the user; `text` may be the common stem of numbered columns.
+    needs_text
+        Whether it is an error if no column could be the text.
 
     Raises
     ------
@@ -77,7 +85,7 @@ def choose_columns(
     """
     return Columns(
         image=_named(features, name, image, "image") if image else _guess_image(features, name),
-        texts=_named_texts(features, name, text) if text else _guess_texts(features, name),
+        texts=_named_texts(features, name, text) if text else _guess_texts(features, name, needs_text),
         id=_named(features, name, id, "id") if id else _guess_id(features),
     )
 
@@ -152,7 +160,7 @@ def _guess_image(features: datasets.Features, name: str) -> str:
     return _only(found, features, name, "image", "images, bytes or paths")
 
 
-def _guess_texts(features: datasets.Features, name: str) -> tuple[str, ...]:
+def _guess_texts(features: datasets.Features, name: str, needed: bool) -> tuple[str, ...]:
     for tier in TEXT_NAMES:
         found = [(column,) for column in _first_tier(features, (tier,), is_text)]
         groups = (_numbered([c for c, feature in features.items() if is_text(feature)], stem) for stem in tier)
@@ -161,7 +169,7 @@ def _guess_texts(features: datasets.Features, name: str) -> tuple[str, ...]:
             return found[0]
         if found:
             _only([c for group in found for c in group], features, name, "text", "texts")
-    return (_only([], features, name, "text", "strings or lists of strings"),)
+    return (_only([], features, name, "text", "strings or lists of strings"),) if needed else ()
 
 
 def _guess_id(features: datasets.Features) -> str | None:

@@ -32,7 +32,7 @@ _OURS = ("image", "text", "id", "split")
 _BATCH = 10_000
 
 
-def conform(raw: Raw, columns: Columns) -> tuple[datasets.Dataset, list[BadRow]]:
+def conform(raw: Raw, columns: Columns, *, needs_text: bool = True) -> tuple[datasets.Dataset, list[BadRow]]:
     """Check every row of `raw` and name its columns `image`, `text`, `id` and, if it says any, `split`.
 
     Rows of one image path and no id column are merged, texts in their order: the usual CSV of one
@@ -44,6 +44,8 @@ def conform(raw: Raw, columns: Columns) -> tuple[datasets.Dataset, list[BadRow]]
         The source; its image column holds paths, bytes, or both in a struct.
     columns
         Its names for them.
+    needs_text
+        Whether rows without a text are set aside.
 
     Returns
     -------
@@ -60,7 +62,9 @@ def conform(raw: Raw, columns: Columns) -> tuple[datasets.Dataset, list[BadRow]]
     written = _strings(table, columns.image) if by_path else [None] * len(table)
     paths = list(_resolve(raw.parts, written))
     texts = _without_blanks(raw, list(_texts(table, columns.texts)))
-    bad = list(_check(raw, texts, _path_troubles(paths) if by_path else _byte_troubles(table, columns.image)))
+    bad = list(
+        _check(raw, texts, _path_troubles(paths) if by_path else _byte_troubles(table, columns.image), needs_text)
+    )
     dropped = {entry.row for entry in bad}
     kept = [row for row in range(len(table)) if row not in dropped]
     if by_path and columns.id is None:
@@ -115,6 +119,9 @@ def _strings(table: datasets.Dataset, column: str) -> list[str | None]:
 
 def _texts(table: datasets.Dataset, columns: Sequence[str]) -> Iterator[list[str | None]]:
     """The texts of each row, of all text columns."""
+    if not columns:
+        yield from ([] for _ in range(len(table)))
+        return
     for row in zip(*(_values(table, column) for column in columns), strict=True):
         yield [text for value in row for text in ([value] if isinstance(value, str) else value or ())]
 
@@ -139,12 +146,14 @@ def _resolve(parts: Sequence[Part], written: Sequence[str | None]) -> Iterator[s
                 yield os.path.normpath(part.folder / path)
 
 
-def _check(raw: Raw, texts: Sequence[Sequence[str]], troubles: Mapping[int, tuple[str, str]]) -> Iterator[BadRow]:
+def _check(
+    raw: Raw, texts: Sequence[Sequence[str]], troubles: Mapping[int, tuple[str, str]], needs_text: bool
+) -> Iterator[BadRow]:
     """Every row that cannot be used, with the first reason found: its image, else its texts."""
     for row, own in enumerate(texts):
         if row in troubles:
             yield BadRow(row, raw.where(row), *troubles[row])
-        elif not own:
+        elif not own and needs_text:
             yield BadRow(row, raw.where(row), "empty text", "it has no text, or only white space")
 
 

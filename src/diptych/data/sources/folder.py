@@ -88,7 +88,7 @@ def _placed(folder: Path, part: Part) -> Part:
     return replace(part, prefix=f"{within.as_posix()}/", split=split)
 
 
-def read_images(folder: Path, bad: BadRows) -> Raw:
+def read_images(folder: Path, bad: BadRows, *, needs_text: bool = True) -> Raw:
     """Read the images of `folder`, at any depth, each with the captions in the `.txt` beside it, one a line.
 
     Parameters
@@ -97,6 +97,8 @@ def read_images(folder: Path, bad: BadRows) -> Raw:
         Any. Images below a first sub folder with one of `SPLIT_NAMES` are of that split.
     bad
         Takes images without a `.txt`, and `.txt` that are not UTF-8.
+    needs_text
+        Whether every image needs one; else those without have no texts.
 
     Raises
     ------
@@ -104,11 +106,13 @@ def read_images(folder: Path, bad: BadRows) -> Raw:
         If there is no image, or no `.txt` beside any: a folder's name is no text for what is in it.
     """
     images = sorted(_images(folder))
-    if not any(image.with_suffix(".txt").is_file() for image in images):
-        raise TableError(_no_texts(folder, images) if images else _nothing(folder))
+    if not images:
+        raise TableError(_nothing(folder))
+    if needs_text and not any(image.with_suffix(".txt").is_file() for image in images):
+        raise TableError(_no_texts(folder, images))
     rows: dict[str | None, list[dict[str, object]]] = {}
     for image in images:
-        texts = _captions(image, bad)
+        texts = _captions(image, bad) if needs_text or image.with_suffix(".txt").is_file() else []
         if texts is not None:
             path = image.relative_to(folder)
             split = path.parts[0] if path.parts[0].lower() in SPLIT_NAMES and len(path.parts) > 1 else None

@@ -31,6 +31,7 @@ def open_table(
     image_column: str | None = None,
     text_column: str | None = None,
     id_column: str | None = None,
+    needs_text: bool = True,
     bad: BadRows | None = None,
 ) -> datasets.Dataset:
     """Open a collection of images and texts as a table, without decoding any image.
@@ -57,6 +58,9 @@ def open_table(
     image_column, text_column, id_column
         Name of the column of images (or paths), of texts, of ids; guessed from names and types if
         None. Of numbered text columns (caption_0, caption_1 ...) give the stem ("caption").
+    needs_text
+        Whether images without a text are set aside; else their list of texts is empty, as where there is no
+        column of texts at all.
     bad
         Takes the rows set aside: missing file, empty text, no image, broken line, truncated tar ...
 
@@ -66,7 +70,7 @@ def open_table(
         The columns
 
         - `image`: `datasets.Image(decode=False)`: `{"bytes": ..., "path": ...}`, to be read at `path` if bytes is None;
-        - `text`: a list of one or more strings, as they were, blank ones dropped;
+        - `text`: a list of one or more strings (or none, see `needs_text`), as they were, blank ones dropped;
         - `id`: a string; where the source has none its image's path without suffix, its sample's
           key, or its row number, so that the same source gives the same ids;
         - `split`: a string or None; only if the source says it;
@@ -88,11 +92,13 @@ def open_table(
         return importlib.import_module(f"{tables.__name__}.{source}").load()
     found = BadRows()
     try:
-        raw = _read(source, found, (image_column, text_column, id_column))
+        raw = _read(source, found, (image_column, text_column, id_column), needs_text)
         if not len(raw.table):
             raise TableError(f"{raw.name} has no rows{_why(found)}; expected at least one image with a text")
-        columns = choose_columns(raw.table.features, raw.name, image=image_column, text=text_column, id=id_column)
-        table, troubles = conform(raw, columns)
+        columns = choose_columns(
+            raw.table.features, raw.name, image=image_column, text=text_column, id=id_column, needs_text=needs_text
+        )
+        table, troubles = conform(raw, columns, needs_text=needs_text)
         found.extend(troubles)
         if not len(table):
             raise TableError(f"none of the {len(raw.table):,} rows of {raw.name} can be used{_why(found)}")
@@ -107,13 +113,13 @@ def built_in_tables() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(tables.__path__) if not module.name.startswith("_"))
 
 
-def _read(source: str | Path, bad: BadRows, chosen: tuple[str | None, ...]) -> Raw:
+def _read(source: str | Path, bad: BadRows, chosen: tuple[str | None, ...], needs_text: bool) -> Raw:
     """Find out what the source is, and read it."""
     name, path = str(source), Path(source).expanduser()
     if name.startswith("hf:"):
         return read_hub(name.removeprefix("hf:"))
     if path.is_dir():
-        return _read_folder(path, bad, chosen)
+        return _read_folder(path, bad, chosen, needs_text)
     if path.is_file():
         return _read_one(path, bad, chosen)
     if any(sign in name for sign in "*?[{"):
@@ -132,7 +138,7 @@ def _read_one(path: Path, bad: BadRows, chosen: tuple[str | None, ...]) -> Raw:
     raise TableError(f"{path} ends in {suffix or 'nothing'}; expected a file ending in .tar, {', '.join(SUFFIXES)}")
 
 
-def _read_folder(folder: Path, bad: BadRows, chosen: tuple[str | None, ...]) -> Raw:
+def _read_folder(folder: Path, bad: BadRows, chosen: tuple[str | None, ...], needs_text: bool) -> Raw:
     if is_saved(folder):
         return read_saved(folder)
     if metadata_files(folder):
@@ -142,7 +148,7 @@ def _read_folder(folder: Path, bad: BadRows, chosen: tuple[str | None, ...]) -> 
         return read_tars(str(folder), tars, bad)
     if any(folder.glob("*.parquet")) or any(folder.glob("data/*.parquet")):
         return read_hub(str(folder.absolute()))
-    return read_images(folder, bad)
+    return read_images(folder, bad, needs_text=needs_text)
 
 
 def matches(pattern: Path, suffixes: Sequence[str] = (".tar",)) -> list[Path]:

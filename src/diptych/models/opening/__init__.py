@@ -130,4 +130,5 @@ def _tower_of(model: Model, name: str) -> Tower:
 
 def _pair(image: Tower, text: Tower) -> Model:
     """Two towers with new projections into one space."""
-    return assembled(*(replace(one, head=Projection(one.encoder.width, PAIR_WIDTH)) for one in (image, text)))
+    new = [replace(tower, head=Projection(tower.encoder.width, PAIR_WIDTH)) for tower in (image, text)]
+    return assembled(new[0], new[1])

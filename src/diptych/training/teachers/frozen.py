@@ -22,9 +22,9 @@ from diptych.core.model import Model, Processor, is_frozen
 from diptych.core.pairing import Pairing
 from diptych.core.teacher import Teacher
 from diptych.models.checkpoint import load
-from diptych.models.embed import weights_hash
+from diptych.models.opened import open_run
+from diptych.models.stored import weights_hash
 from diptych.training.optimizer import is_sharded
-from diptych.training.run import open_run
 from diptych.training.teachers.encoding import encode_views
 
 

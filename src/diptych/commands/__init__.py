@@ -1,0 +1,1 @@
+"""One command a file; what a command needs is imported when it runs."""

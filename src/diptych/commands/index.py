@@ -1,0 +1,39 @@
+"""`diptych index`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from diptych.commands.flags import add_data, add_model, kept_beside, model_of, parse, parser_for, table_of
+
+
+def index(argv: Sequence[str]) -> None:
+    """Put a collection into a search index."""
+    from diptych.console import bars, console
+    from diptych.data.bad_rows import BadRows
+    from diptych.data.sources import holdout, select_split
+    from diptych.search.collection import index_table
+
+    parser = parser_for("index", "Embed a table's images and put them into an index on disk.")
+    add_model(parser)
+    add_data(parser)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the index; an earlier one there is replaced")
+    parser.add_argument("--split", type=str, default="all", help="split of the table; default: all of it")
+    args = parse(parser, argv)
+    opened = model_of(args)
+    bad = BadRows()
+    table = table_of(args, bad, needs_text=False)
+    rows = select_split(table if args.split == "all" else holdout(table), args.split)
+    with kept_beside(bad, args.out), bars() as shown:
+        count = index_table(
+            opened,
+            rows,
+            args.out,
+            source=args.data,
+            bad=bad,
+            images=shown.images,
+            rows_done=shown.rows,
+        )
+    console.print(f"{count:,} images are in {args.out}")
+    console.print(f'next: diptych search {args.out} "words"', highlight=False)

@@ -1,0 +1,409 @@
+"""Embed a whole collection into an archive: shard by shard, going on where it was interrupted, in flat memory.
+
+Pictures are decoded in threads while others are embedded; texts of like length go together; towers compute in bf16
+where that is fast and faithful. Features come from, and go to, the store that training, evaluation and indexing read,
+so what any of them has seen is not computed again, and a shard that is there already is not made again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from datasets import Dataset
+from torch import Tensor, nn
+
+from diptych.core.configuration import describe
+from diptych.core.embedding import Features
+from diptych.core.model import Model
+from diptych.data.archive import Archive, ArchiveError, Facts, Shard
+from diptych.data.bad_rows import BadRow, BadRows
+from diptych.data.images import BadImage
+from diptych.data.items import hashes_of, item_hashes
+from diptych.data.pairs import tokenize
+from diptych.data.pixels import content_of
+from diptych.data.processors import ImageProcessor
+from diptych.data.store import find_stored, hash_of, stored
+from diptych.data.threads import beforehand, in_order, usable_cores
+from diptych.data.views import Arrays, View
+from diptych.models.embed import TRIED, batches
+from diptych.models.modes import evaluating
+from diptych.models.precision import Precision
+from diptych.models.stored import TowerStore
+
+Progress = Callable[[int, int, int], None]
+SHARD_ROWS = 16384
+CHUNK_BYTES = 1 << 27
+"""Of decoded pixels that are held at a time; one such chunk is embedded, one waits, one is being decoded."""
+NAMES = {"items": ((16,), "uint8")}
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some consecutive rows' images.
+
+    Attributes:
+        rows: where they lie in the block.
+        items: the names of the good ones.
+        good: `[n]` bool.
+        troubles: row of the chunk -> reason and detail.
+        pixels: of the good ones; None where all are in the store.
+    """
+
+    rows: slice
+    items: np.ndarray
+    good: np.ndarray
+    troubles: Mapping[int, tuple[str, str]]
+    pixels: View | None
+
+
+class Archiver:
+    """Embeds blocks of a table with one model.
+
+    Args:
+        model: in eval mode, on its device.
+        fingerprint: of the model.
+        precision: of the towers, see `diptych.models.precision`.
+        dtype: that vectors are kept in.
+        threads: that decode; None for one a core.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        fingerprint: str,
+        precision: Precision = "auto",
+        dtype: torch.dtype = torch.float16,
+        threads: int | None = None,
+    ) -> None:
+        self.asked: Precision = precision
+        self.model, self.dtype = model, dtype
+        self.threads = usable_cores() if threads is None else threads
+        self.fingerprint = fingerprint
+        self._stores: dict[str, TowerStore] = {}
+        self._open = ExitStack()
+
+    def __enter__(self) -> Archiver:
+        self._open.enter_context(evaluating(self.model))
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._open.close()  # what was computed is stored, also after Ctrl-C
+
+    def key(self, block: Dataset) -> str:
+        """A hash of everything that a shard of these rows depends on."""
+        about = [self.fingerprint, self.asked, str(self.dtype)]
+        others = block.select_columns([name for name in block.column_names if name != "image"])
+        rows = [hash_of(repr(others[i : i + 1024])) for i in range(0, len(others), 1024)]
+        return hash_of(about, rows, content_of(block, "image") if "image" in self.model.towers else None)
+
+    def shard(
+        self, block: Dataset, first: int, done: Callable[[int, int], None]
+    ) -> tuple[pa.Table, dict[str, Tensor], Facts]:
+        """Rows, vectors and facts of a shard.
+
+        Args:
+            block: its rows.
+            first: number of the first of them in the table.
+            done: told (rows, items) that were just embedded.
+        """
+        good, bad, vectors = np.ones(len(block), bool), [], {}
+        if "image" in self.model.towers:
+            values, good, bad = self._images(block, first, done)
+            vectors |= self._heads("image", values)
+        rows = np.flatnonzero(good)
+        kept = block.select(rows)
+        texts: list[list[str]] = kept["text"][:]
+        cut = 0
+        if "text" in self.model.towers:
+            owner = np.repeat(np.arange(len(texts)), [len(own) for own in texts])
+            view, cut = tokenize([one for own in texts for one in own], self.model.processors["text"])
+            vectors |= self._heads("text", self._texts(view))
+            vectors["text/owner"] = torch.from_numpy(owner)
+            done(0 if "image" in self.model.towers else len(block), len(owner))
+        precision = {view: store.precision for view, store in self._stores.items()}
+        facts = Facts(self.key(block), len(kept), sum(map(len, texts)), cut, precision, tuple(bad))
+        return _row_table(kept, first + rows), vectors, facts
+
+    def _heads(self, view: str, pooled: Tensor) -> dict[str, Tensor]:
+        """`"view/space"` -> vectors, of every space but tokens."""
+        heads = self.model.heads[self.model.route(view).tower]
+        assert isinstance(heads, nn.ModuleDict)
+        device = next(self.model.parameters()).device
+        out = {}
+        with torch.no_grad():
+            for space, head in heads.items():
+                if space != "tokens":
+                    parts = [head(Features(part.to(device))).to("cpu", self.dtype) for part in pooled.split(4096)]
+                    out[f"{view}/{space}"] = torch.cat(parts)
+        return out
+
+    def _store(self, view: str, first: Callable[[], Mapping[str, Tensor]]) -> TowerStore:
+        """The store of a view's tower, open for as long as this is."""
+        if view not in self._stores:
+            store = TowerStore(self.model, view, precision=self.asked, first=first)
+            self._open.enter_context(store.filling())
+            self._stores[view] = store
+        return self._stores[view]
+
+    def _texts(self, view: View) -> Tensor:
+        if not len(view):
+            return torch.zeros(0, _width(self.model, "text"))
+        store = self._store("text", partial(view.take, np.arange(min(len(view), TRIED))))
+        return self._values(store, item_hashes(view), view)
+
+    def _images(
+        self, block: Dataset, first: int, done: Callable[[int, int], None]
+    ) -> tuple[Tensor, np.ndarray, list[BadRow]]:
+        """Pooled features of the good images, which they are, and why the others are not."""
+        processor = self.model.processors["image"]
+        assert isinstance(processor, ImageProcessor)
+        good, bad, values = np.zeros(len(block), bool), [], [torch.zeros(0, _width(self.model, "image"))]
+        store = None
+        if "image" in self._stores or _some_pixels(block, processor) is not None:
+            store = self._store("image", lambda: {"pixels": _some_pixels(block, processor)})  # type: ignore[dict-item]
+        for chunk in beforehand(_chunks(block, processor, store, self.threads), 1):
+            good[chunk.rows] = chunk.good
+            for row, (reason, detail) in chunk.troubles.items():
+                one = block[chunk.rows.start + row]
+                where = (one["image"] or {}).get("path") or one["id"]
+                bad.append(BadRow(first + chunk.rows.start + row, str(where), reason, detail))
+            if len(chunk.items) and store is not None:
+                values.append(self._values(store, chunk.items, chunk.pixels))
+            done(len(chunk.good), len(chunk.items))
+        return torch.cat(values), good, bad
+
+    def _values(self, store: TowerStore, items: np.ndarray, rows: View | None) -> Tensor:
+        """The pooled features `[n, D]` of some items: from the store, and computed where it lacks them."""
+        pooled = store.stores["pooled"]
+        distinct, back = np.unique(items, return_inverse=True)
+        places = pooled.find(distinct)
+        lacks = store.lacking(items)["pooled"]
+        values: Tensor | None = None
+        if (places >= 0).any():
+            found = pooled.take(places[places >= 0])[0].flatten(1)
+            values = found.new_zeros(len(distinct), found.shape[1])
+            values[torch.from_numpy(places >= 0)] = found
+        if lacks.any():
+            assert rows is not None
+            order = _lacking_by_length(rows, lacks)
+            for cut, inputs in batches(store.view, rows, order, 64):
+                said = store.compute(items[cut], inputs, {"pooled": np.ones(len(cut), bool)})
+                values = said.new_zeros(len(distinct), said.shape[1]) if values is None else values
+                values[torch.from_numpy(back[cut])] = said
+        assert values is not None
+        return values[torch.from_numpy(back)]
+
+
+def embed_table(
+    model: Model,
+    table: Dataset,
+    folder: str | Path,
+    *,
+    fingerprint: str,
+    shard_rows: int = SHARD_ROWS,
+    precision: Precision = "auto",
+    dtype: torch.dtype = torch.float16,
+    threads: int | None = None,
+    part: tuple[int, int] = (0, 1),
+    overwrite: bool = False,
+    bad: BadRows | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Embed the images and texts of a table into an archive; `finish` it once all parts are done.
+
+    Args:
+        model: in eval mode.
+        table: as `open_table` gives it.
+        folder: of the archive; shards that are there already, of the same model and rows, are kept.
+        fingerprint: of the model.
+        shard_rows: images of a shard.
+        precision, dtype, threads: see `Archiver`.
+        part: (number, of how many): of several processes each makes every so-many-th shard.
+        overwrite: whether an archive of another model may be replaced.
+        bad: told of images that cannot be decoded.
+        progress: told (rows done, rows in all, items embedded so far), of this part.
+
+    Raises:
+        ArchiveError: if the folder holds anything else, or an archive of another model.
+        ValueError: if the table has no rows, or a shard no image that can be decoded.
+        OSError: if the disk is full; what is there is kept.
+    """
+    folder = Path(folder)
+    with Archiver(model, fingerprint=fingerprint, precision=precision, dtype=dtype, threads=threads) as archiver:
+        _require_free(folder, fingerprint, overwrite)
+        folder.mkdir(parents=True, exist_ok=True)
+        starts = range(0, len(table), shard_rows)[part[0] :: part[1]]
+        total = sum(min(shard_rows, len(table) - start) for start in starts)
+        count = [0, 0]
+
+        def done(rows: int, items: int) -> None:
+            count[0] += rows
+            count[1] += items
+            if progress:
+                progress(count[0], total, count[1])
+
+        for start in starts:
+            block = table.select(range(start, min(start + shard_rows, len(table))))
+            shard, key = Shard(folder, start // shard_rows), archiver.key(block)
+            facts = shard.facts()
+            if facts is None or facts.key != key:
+                rows, vectors, facts = archiver.shard(block, start, done)
+                shard.write(rows, vectors, facts)
+            else:
+                done(len(block), 0)
+            if bad is not None:
+                bad.extend(facts.bad)
+
+
+def finish(
+    folder: Path, rows: int, *, fingerprint: str, name: str, source: str = "", shard_rows: int = SHARD_ROWS
+) -> Archive:
+    """Write `archive.json` of shards that are all there.
+
+    Args:
+        folder: of the archive.
+        rows: of the table.
+        fingerprint, shard_rows: as `embed_table` was given them.
+        name: what the model was opened by.
+        source: what the table is, in words.
+
+    Raises:
+        ArchiveError: if a shard is missing, or none of them has a row.
+    """
+    shards = [Shard(folder, number) for number in range(-(-rows // shard_rows))]
+    facts = [one for shard in shards if (one := shard.facts()) is not None]
+    if len(facts) < len(shards):
+        missing = [shard.number for shard in shards if shard.facts() is None]
+        raise ArchiveError(f"shards {missing[:5]} of {folder} are not there: give the same command again")
+    if not sum(one.rows for one in facts):
+        raise ArchiveError(f"none of the {rows:,} rows could be embedded: see the bad rows")
+    widths = {name: shards[0].vectors(name).shape[1] for name in shards[0].names() if not name.endswith("/owner")}
+    archive = Archive(
+        folder,
+        model=name,
+        fingerprint=fingerprint,
+        precision={view: chosen for one in facts for view, chosen in one.precision.items()},
+        source=source,
+        widths=widths,
+        shards=len(shards),
+        rows=sum(one.rows for one in facts),
+        texts=sum(one.texts for one in facts),
+        cut_texts=sum(one.cut_texts for one in facts),
+    )
+    archive.write()
+    return archive
+
+
+def _require_free(folder: Path, fingerprint: str, overwrite: bool) -> None:
+    """Raise if the folder holds what must not be lost."""
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    if not folder.is_dir() or not (list(folder.glob("shard-*")) or (folder / "archive.json").exists()):
+        raise ArchiveError(f"{folder} holds something else than embeddings; give another --out")
+    if (folder / "archive.json").exists() and not overwrite:
+        there = Archive.open(folder)
+        if there.fingerprint != fingerprint:
+            raise ArchiveError(
+                f"{folder} holds embeddings of another model ({there.model}); give another --out, or --overwrite"
+            )
+
+
+def _chunks(block: Dataset, processor: ImageProcessor, store: TowerStore | None, threads: int) -> Generator[Chunk]:
+    """The block's images, chunk by chunk, decoded where the store lacks any of them."""
+    size = int(np.prod(processor.shape))
+    rows = max(1, min(1024, CHUNK_BYTES // size))
+    column = block.select_columns([processor.column])
+    for start in range(0, len(block), rows):
+        cut = slice(start, min(start + rows, len(block)))
+        own = column.select(range(cut.start, cut.stop))
+        key = hash_of("names", describe(processor), content_of(own, processor.column))
+        known = find_stored(key, NAMES)
+        if known is not None:
+            troubles = {row: (reason, detail) for row, (reason, detail) in known.note}
+            good = _without(len(own), troubles)
+            items = known.arrays["items"].reshape(-1).view("S16")[good]
+            if store is None or not store.lacking(items)["pooled"].any():
+                yield Chunk(cut, items, good, troubles, None)
+                continue
+        pixels, troubles = _decode(own, processor, threads)
+        good = _without(len(own), troubles)
+        names = hashes_of({"pixels": torch.from_numpy(pixels)})
+        if known is None:
+            _remember(key, names, troubles)
+        yield Chunk(cut, names[good], good, troubles, Arrays({"pixels": pixels[good] if troubles else pixels}))
+
+
+def _remember(key: str, names: np.ndarray, troubles: Mapping[int, tuple[str, str]]) -> None:
+    """Keep what a chunk's images are called, so that they need not be decoded to be found."""
+    content = {"items": names.view(np.uint8).reshape(-1, 16)}
+    stored(key, len(names), NAMES, lambda: [(slice(None), content)], lambda: list(troubles.items()))
+
+
+def _decode(column: Dataset, processor: ImageProcessor, threads: int) -> tuple[np.ndarray, dict[int, tuple[str, str]]]:
+    """Pixels `[n, C, H, W]`, zeros where there are none, and row -> reason and detail of those."""
+    values = column[:][processor.column]
+    pixels = np.zeros((len(values), *processor.shape), np.uint8)
+    troubles: dict[int, tuple[str, str]] = {}
+
+    def one(row: int) -> None:
+        try:
+            pixels[row] = processor.one(values[row])
+        except BadImage as error:
+            troubles[row] = (error.reason, error.detail)
+
+    for _ in in_order(one, range(len(values)), threads=threads):
+        pass
+    return pixels, troubles
+
+
+def _some_pixels(block: Dataset, processor: ImageProcessor) -> Tensor | None:
+    """The first images that can be decoded, a few; None if none can."""
+    found = []
+    for row in block.select_columns([processor.column]):
+        try:
+            found.append(torch.from_numpy(processor.one(row[processor.column]).copy()))  # type: ignore[index, call-overload]
+        except BadImage:
+            continue
+        if len(found) == TRIED:
+            break
+    return torch.stack(found) if found else None
+
+
+def _width(model: Model, view: str) -> int:
+    width = model.towers[model.route(view).tower].width
+    assert isinstance(width, int)
+    return width
+
+
+def _without(count: int, rows: Mapping[int, Any]) -> np.ndarray:
+    good = np.ones(count, bool)
+    good[list(rows)] = False
+    return good
+
+
+def _lacking_by_length(rows: View, lacks: np.ndarray) -> np.ndarray:
+    lengths = getattr(rows, "lengths", None)
+    order = np.flatnonzero(lacks)
+    return order if lengths is None else order[np.argsort(-lengths[order], kind="stable")]
+
+
+def _row_table(rows: Dataset, numbers: np.ndarray) -> pa.Table:
+    """The rows without their images' bytes: `row`, then the table's columns, `path` in the place of `image`."""
+    table: Any = rows.with_format("arrow")[:]
+    columns = {"row": pa.array(numbers)}
+    for name in table.column_names:
+        column = table.column(name)
+        if name == "image":
+            columns["path"] = pa.chunked_array([chunk.field("path") for chunk in column.chunks], pa.string())
+        else:
+            columns[name] = column
+    return pa.table(columns)
