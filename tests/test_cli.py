@@ -57,7 +57,8 @@ def test_train_keeps_the_best_epoch_of_a_validation_split(shapes: Path, tmp_path
     assert kept["score"] == pytest.approx(sum(recalls) / 6)
     assert run("evaluate", tmp_path / "run", shapes, "--split", "test") == 0
     numbers = json.loads((tmp_path / "run" / "evaluation.json").read_text())
-    assert numbers["t2i_recall@1"] == kept["t2i_recall@1"]
+    # Evaluation reads features stored in bf16: of two images as near as that, the other may come first.
+    assert numbers["t2i_recall@1"] == pytest.approx(kept["t2i_recall@1"], abs=2 / numbers["texts"])
 
 
 def test_train_from_a_stream_of_tars(shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -106,7 +107,8 @@ def test_training_evaluation_and_indexing_read_the_same(rows: Dataset, tmp_path:
     loaded = load(tmp_path / "model")
     with counted(loaded) as ran:
         evaluate(loaded, rows)
-        index_table(open_model(tmp_path / "model"), rows, tmp_path / "index")
+        opened = open_model(tmp_path / "model")
+        index_table(replace(opened, model=loaded), rows, tmp_path / "index")
         assert ran == {"image": 0, "text": 0}
         prompts = [embed_texts(loaded, ["a photo of a red circle"]) for _ in range(2)]
         assert ran == {"image": 0, "text": 1} and torch.equal(prompts[0], prompts[1])

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from diptych.data.archive import Archive
 from diptych.data.sources import open_table
 from diptych.models import Towers, dual_encoder, save
+from diptych.models.archiving import embed_table, finish
 from diptych.models.opened import open_model
 from diptych.scoring import Dot
-from diptych.search.collection import Searcher, distinct, index_table, payload
+from diptych.search.collection import Searcher, distinct, index_archive, index_table, payload
 from diptych.search.errors import IndexUnreadable, WrongCheckpoint
 from diptych.training.run import reference_inputs
 
@@ -53,3 +55,17 @@ def test_a_searcher_follows_a_moved_model_only_if_it_is_the_same(shapes: Path, t
     other = checkpoint(tmp_path / "other", width=12)
     with pytest.raises(WrongCheckpoint):
         Searcher.open(tmp_path / "index", model=other)
+
+
+def test_an_archive_makes_the_index_that_its_table_makes(shapes: Path, tmp_path: Path):
+    rows, opened = open_table(shapes), open_model(checkpoint(tmp_path / "model", width=8))
+    embed_table(opened.model, rows, tmp_path / "a", fingerprint=opened.fingerprint, shard_rows=30)
+    finish(tmp_path / "a", len(rows), fingerprint=opened.fingerprint, name=opened.name, shard_rows=30)
+    assert index_archive(Archive.open(tmp_path / "a"), tmp_path / "one") == 72
+    assert index_table(opened, rows, tmp_path / "two") == 72
+    one, two = (Searcher.open(tmp_path / name).search("a red circle", limit=72) for name in ("one", "two"))
+    scores = {hit.id: hit.score for hit in two}
+    assert {hit.id for hit in one} == set(scores) and [hit.payload for hit in one[:1]] == [
+        hit.payload for hit in two if hit.id == one[0].id
+    ]
+    assert all(hit.score == pytest.approx(scores[hit.id], abs=1e-3) for hit in one)  # archives keep float16

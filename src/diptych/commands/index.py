@@ -10,18 +10,26 @@ from diptych.commands.flags import add_data, add_model, kept_beside, model_of, p
 
 def index(argv: Sequence[str]) -> None:
     """Put a collection into a search index."""
-    from diptych.console import bars, console
+    from diptych.console import bars
+    from diptych.data.archive import Archive
     from diptych.data.bad_rows import BadRows
     from diptych.data.sources import holdout, select_split
-    from diptych.search.collection import index_table
+    from diptych.search.collection import index_archive, index_table
 
-    parser = parser_for("index", "Embed a table's images and put them into an index on disk.")
+    parser = parser_for("index", "Put a table's images, or what `diptych embed` wrote of them, into an index.")
     add_model(parser)
     add_data(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder of the index; an earlier one there is replaced")
     parser.add_argument("--split", type=str, default="all", help="split of the table; default: all of it")
     args = parse(parser, argv)
     opened = model_of(args)
+    if (Path(args.data) / "archive.json").is_file():
+        archive = Archive.open(args.data)
+        if archive.fingerprint != opened.fingerprint:
+            raise ValueError(f"{args.data} holds embeddings of another model ({archive.model}): embed with this one")
+        with bars() as shown:
+            told(index_archive(archive, args.out, rows_done=shown.rows), args.out)
+        return
     bad = BadRows()
     table = table_of(args, bad, needs_text=False)
     rows = select_split(table if args.split == "all" else holdout(table), args.split)
@@ -35,5 +43,12 @@ def index(argv: Sequence[str]) -> None:
             images=shown.images,
             rows_done=shown.rows,
         )
-    console.print(f"{count:,} images are in {args.out}")
-    console.print(f'next: diptych search {args.out} "words"', highlight=False)
+    told(count, args.out)
+
+
+def told(count: int, folder: Path) -> None:
+    """Say what is done and what comes next."""
+    from diptych.console import console
+
+    console.print(f"{count:,} images are in {folder}")
+    console.print(f'next: diptych search {folder} "words"', highlight=False)

@@ -67,7 +67,13 @@ def build(description: Any) -> Any:
         raise ConfigurationError(f"no class {description['class']!r} in this version of the package") from error
     if not inspect.isclass(cls) or cls.__module__.split(".")[0] != module.split(".")[0]:
         raise ConfigurationError(f"{description['class']!r} is not a class of its own package")
-    return cls(**{k: build(v) for k, v in description["arguments"].items()})
+    arguments = {k: build(v) for k, v in description["arguments"].items()}
+    unknown = sorted(set(arguments) - set(inspect.signature(cls).parameters))
+    if unknown:
+        raise ConfigurationError(
+            f"{description['class']!r} takes no {unknown} in this version: the checkpoint was written by another"
+        )
+    return cls(**arguments)
 
 
 def require_trusted(description: Any) -> None:

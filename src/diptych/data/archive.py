@@ -165,10 +165,25 @@ class Archive:
 
     @classmethod
     def open(cls, folder: str | Path) -> Self:
-        """Open an archive; only `archive.json` is read.
+        """Open an archive; no vector is read.
 
         Raises:
-            ArchiveError: if there is none, it is of a newer format, or a shard is missing.
+            ArchiveError: if there is none, it is of a newer format, or a shard is missing or cut short.
+        """
+        archive = cls.described(folder)
+        missing = [shard.number for shard in archive if shard.facts() is None]
+        if missing:
+            raise ArchiveError(
+                f"shards {missing[:5]} of {folder} are missing or cut short: give the same `diptych embed` again"
+            )
+        return archive
+
+    @classmethod
+    def described(cls, folder: str | Path) -> Self:
+        """What `archive.json` says, whether or not the shards are there.
+
+        Raises:
+            ArchiveError: if there is none, or it is of a newer format.
         """
         folder = Path(folder)
         file = folder / "archive.json"
@@ -181,13 +196,7 @@ class Archive:
             raise ArchiveError(f"{file} is damaged ({error}); give the same `diptych embed` again") from error
         if said.pop("format", 0) > FORMAT:
             raise ArchiveError(f"{file} is of a newer format than {FORMAT}: update diptych")
-        archive = cls(folder=folder, **said)
-        missing = [shard.number for shard in archive if shard.facts() is None]
-        if missing:
-            raise ArchiveError(
-                f"shards {missing[:5]} of {folder} are missing or cut short: give the same `diptych embed` again"
-            )
-        return archive
+        return cls(folder=folder, **said)
 
     def __iter__(self) -> Iterator[Shard]:
         return (Shard(self.folder, number) for number in range(self.shards))

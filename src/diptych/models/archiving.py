@@ -310,7 +310,7 @@ def _require_free(folder: Path, fingerprint: str, overwrite: bool) -> None:
     if not folder.is_dir() or not (list(folder.glob("shard-*")) or (folder / "archive.json").exists()):
         raise ArchiveError(f"{folder} holds something else than embeddings; give another --out")
     if (folder / "archive.json").exists() and not overwrite:
-        there = Archive.open(folder)
+        there = Archive.described(folder)
         if there.fingerprint != fingerprint:
             raise ArchiveError(
                 f"{folder} holds embeddings of another model ({there.model}); give another --out, or --overwrite"

@@ -15,6 +15,7 @@ from datasets import Dataset
 from torch import Tensor
 
 from diptych.core.model import Model
+from diptych.data.archive import Archive
 from diptych.data.bad_rows import BadRows
 from diptych.data.pairs import prepare, tokenize
 from diptych.data.replacing import absolute
@@ -78,6 +79,43 @@ def index_table(
             ]
             index.add(names[cut], {"dense": vectors[cut]}, payloads)
     return len(names)
+
+
+def index_archive(
+    archive: Archive, folder: str | Path, *, rows_done: Callable[[str, int, int], None] | None = None
+) -> int:
+    """Put the images' vectors of an archive into an index that replaces any in `folder`, shard by shard.
+
+    Args:
+        archive: that `diptych embed` wrote; the index remembers its model.
+        folder: of the index.
+        rows_done: as in `index_table`.
+
+    Returns:
+        How many images are in the index.
+
+    Raises:
+        ValueError: if the archive has no vectors of images.
+        OSError: if the disk is full; the earlier index is still there.
+    """
+    if "image/dense" not in archive.widths:
+        raise ValueError(f"{archive.folder} has no vectors of images; it has {sorted(archive.widths)}")
+    require_replaceable(absolute(folder))
+    names = distinct([name for shard in archive for name in shard.rows()["id"].to_pylist()])
+    spaces = {"dense": Space(archive.widths["image/dense"], "cosine")}
+    done = 0
+    with Index.build(
+        folder, spaces, checkpoint=archive.fingerprint, sources=f"{archive.model}\n{archive.source}"
+    ) as index:
+        for shard in archive:
+            vectors = shard.vectors("image/dense").float().numpy()
+            for batch in shard.rows().to_batches(ROWS_AT_ONCE):
+                rows = [payload({**row, "image": {"path": row["path"]}}) for row in batch.to_pylist()]
+                index.add(names[done : done + len(rows)], {"dense": vectors[: len(rows)]}, rows)
+                vectors, done = vectors[len(rows) :], done + len(rows)
+                if rows_done:
+                    rows_done("image", done, archive.rows)
+    return done
 
 
 def payload(row: Mapping[str, Any]) -> dict[str, object]:
