@@ -90,7 +90,7 @@ class ShapeClassification(AbsTaskZeroShotClassification):
 
 def scores(encoder: MtebEncoder, task: Any) -> dict[str, Any]:
     result = mteb.evaluate(encoder, task, cache=None, show_progress_bar=False)  # type: ignore[arg-type]
-    return result.task_results[0].scores["test"][0]
+    return dict(result.task_results[0].scores["test"][0])
 
 
 def test_retrieval_is_scored_as_we_score_it(table: Dataset, learned: Model):

@@ -97,6 +97,7 @@ def test_vectors_are_those_of_embed(table: Dataset, learned: Model):
     assert torch.equal((images * 255).round().byte(), pairs.views["image"].take(np.arange(len(table)))["pixels"])
     with torch.no_grad():
         torch.testing.assert_close(face.encode_image(images), embed(learned, "image", pairs.views["image"]).dense)
+        assert torch.equal(face.encode_image(images.half()), face.encode_image(images))  # as under half precision
         torch.testing.assert_close(face.encode_text(face.tokenizer(TEXTS)), embed_texts(learned, TEXTS))
         assert face.encode_text(face.tokenizer("a dog")).shape == (1, 16)
 

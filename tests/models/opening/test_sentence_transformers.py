@@ -139,6 +139,8 @@ def test_stretched_places_read_short_texts_as_before(kind: Literal["bert", "robe
     long = ["the cat " * 20 + "dog", "the cat " * 20 + "grass"]  # they differ in their 41st word, of 24 places
     assert model.processors["text"](long)["mask"].sum() == 2 * 43
     first, second = vectors(model, long)
+    assert len(model.processors["text"](["the cat " * 40])["ids"][0]) == 50
+    assert vectors(model, ["the cat " * 40]).isfinite().all()  # the last place is there
     assert not torch.allclose(first, second, atol=1e-3)
     cut = peer.encode(long, convert_to_tensor=True)
     assert torch.equal(cut[0], cut[1])
