@@ -94,7 +94,7 @@ def _pooling(name: str | Path) -> Literal["mean", "first"]:
     """How a sentence-transformers model pools; the mean where it does not say."""
     said = _kept(name, "1_Pooling/config.json")
     modes = [mode for mode, wanted in said.items() if mode.startswith("pooling_mode_") and wanted is True]
-    if "pooling_mode" in said:  # as sentence-transformers writes it since version 5.6
+    if "pooling_mode" in said:  # newer versions of sentence-transformers write one name, or several
         mode = said["pooling_mode"]
         modes = [mode] if isinstance(mode, str) else list(mode)
     known = {"pooling_mode_mean_tokens": "mean", "mean": "mean", "pooling_mode_cls_token": "first", "cls": "first"}

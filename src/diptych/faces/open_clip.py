@@ -6,9 +6,10 @@ Pixels pass through as `pixels / 255` and are taken back exactly, the tower norm
 where there is padding, since a padding id may be a real word. So the vectors are those that `embed` gives.
 
 Use it to measure a model by another library's code. Our own evaluation means the same by recall (a hit if any right
-row is among the first k), with two differences: here equal captions of two images are both right answers to both,
-there only the image's own is; and here ties are lost, there the sort decides. It also keeps the features of frozen
-towers in bf16, which moves vectors by up to 2**-8 of their values.
+row is among the first k), with these differences: equal captions of two images are right answers to both in ours, and
+only to their own image there; ties are lost in ours, and left to the sort there; ours keeps the features of frozen
+towers in bf16, which moves them by up to 2**-8 of their values; and a processor with `draft` decodes large JPEGs at a
+fraction of their size, while Pillow images come to `transform` in full.
 
 Sources: Ilharco et al. 2021, OpenCLIP (doi 10.5281/zenodo.5143773); Cherti and Beaumont 2022, CLIP benchmark.
 """
