@@ -94,9 +94,13 @@ def _pooling(name: str | Path) -> Literal["mean", "first"]:
     """How a sentence-transformers model pools; the mean where it does not say."""
     said = _kept(name, "1_Pooling/config.json")
     modes = [mode for mode, wanted in said.items() if mode.startswith("pooling_mode_") and wanted is True]
-    if modes not in ([], ["pooling_mode_mean_tokens"], ["pooling_mode_cls_token"]):
+    if "pooling_mode" in said:  # newer versions of sentence-transformers write one name, or several
+        mode = said["pooling_mode"]
+        modes = [mode] if isinstance(mode, str) else list(mode)
+    known = {"pooling_mode_mean_tokens": "mean", "mean": "mean", "pooling_mode_cls_token": "first", "cls": "first"}
+    if len(modes) > 1 or any(mode not in known for mode in modes):
         raise ValueError(f"the text model {str(name)!r} pools by {modes}; known are the mean and the first token")
-    return "first" if modes == ["pooling_mode_cls_token"] else "mean"
+    return "first" if modes and known[modes[0]] == "first" else "mean"
 
 
 def _max_length(name: str | Path) -> int:
