@@ -110,12 +110,20 @@ def index_archive(
         for shard in archive:
             vectors = shard.vectors("image/dense").float().numpy()
             for batch in shard.rows().to_batches(ROWS_AT_ONCE):
-                rows = [payload({**row, "image": {"path": row["path"]}}) for row in batch.to_pylist()]
+                rows = [payload(as_table_row(row)) for row in batch.to_pylist()]
                 index.add(names[done : done + len(rows)], {"dense": vectors[: len(rows)]}, rows)
                 vectors, done = vectors[len(rows) :], done + len(rows)
                 if rows_done:
                     rows_done("image", done, archive.rows)
     return done
+
+
+def as_table_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of an archive as the table had it, but for the image's bytes."""
+    return {
+        **{name: value for name, value in row.items() if name not in ("row", "path")},
+        "image": {"path": row["path"]},
+    }
 
 
 def payload(row: Mapping[str, Any]) -> dict[str, object]:
