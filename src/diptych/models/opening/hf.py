@@ -9,6 +9,8 @@ Example:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +60,7 @@ def hf_image(name: str) -> Tower:
         ValueError: as for `open_hf`.
     """
     config = config_of(name)
-    if config.model_type in FAMILIES:
+    if _has_two_towers(name, config):
         return _image_of(name, *_opened(name))
     module, missing = weights_of(name, module_class(config))
     if module.main_input_name != "pixel_values":
@@ -76,7 +78,7 @@ def hf_text(name: str, *, max_length: int | None, too_long: TooLong) -> Tower:
         ValueError: as for `open_hf`.
     """
     config = config_of(name)
-    if config.model_type in FAMILIES:
+    if _has_two_towers(name, config):
         return _text_of(name, *_opened(name), max_length, too_long)
     module, missing = weights_of(name, module_class(config))
     if module.main_input_name != "input_ids":
@@ -93,6 +95,13 @@ def hf_text(name: str, *, max_length: int | None, too_long: TooLong) -> Tower:
         too_long=too_long,
         usual=None if own else tokens_said(name),
     )
+
+
+def _has_two_towers(name: str, config: Any) -> bool:
+    """Whether it is of a family; what has parts of its own and is of none is an error."""
+    if hasattr(config, "vision_config") or hasattr(config, "text_config"):
+        family_of(name, config)
+    return config.model_type in FAMILIES
 
 
 def _opened(name: str) -> tuple[Any, set[str], Family]:
@@ -154,7 +163,8 @@ def weights_of(name: str, cls: Any) -> tuple[Any, set[str]]:
         ValueError: if its weights are not safetensors.
     """
     try:
-        module, said = cls.from_pretrained(name, use_safetensors=True, output_loading_info=True)
+        with _quiet():  # what is missing is reported here, and what is left over is of other tasks
+            module, said = cls.from_pretrained(name, use_safetensors=True, output_loading_info=True)
     except (OSError, ValueError) as error:
         pickled = kept_file(name, "pytorch_model.bin", "pytorch_model.bin.index.json")
         if pickled is not None:
@@ -164,6 +174,19 @@ def weights_of(name: str, cls: Any) -> tuple[Any, set[str]]:
             ) from error
         raise ValueError(f"cannot open the weights of hf:{name}: {error}") from error
     return module.float().eval(), set(said["missing_keys"])
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No warnings of `transformers` below errors."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def _head(name: str, model: Any, missing: set[str], attribute: str | None, width: int) -> Projection | UnitLength:

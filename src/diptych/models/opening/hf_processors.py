@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from diptych.data.processors import ImageProcessor, Interpolation, TextProcessor, TooLong
 
-_RESAMPLE: dict[int, Interpolation] = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
+_RESAMPLE: dict[int, Interpolation] = {1: "lanczos", 2: "bilinear", 3: "bicubic"}
 _PLAIN = {"CLIP", "ChineseCLIP", "Siglip", "Siglip2", "Blip", "ViT", "DeiT", "Bit", "EfficientNet"}
 _READ = {
     "do_resize", "size", "resample", "do_center_crop", "crop_size", "do_rescale", "rescale_factor", "rescale_offset",
@@ -51,7 +51,9 @@ def pixels_of(name: str) -> Pixels:
         raise ValueError(f"the preprocessor_config.json of hf:{name} cannot be read: {error}") from error
     kind = str(said.get("image_processor_type")).removesuffix("Fast").removesuffix("ImageProcessor")
     if kind not in _PLAIN:
-        raise _refused(name, "image_processor_type", said.get("image_processor_type"), sorted(_PLAIN))
+        raise _refused(
+            name, "image_processor_type", said.get("image_processor_type"), f"one of {', '.join(sorted(_PLAIN))}"
+        )
     for field, value in said.items():
         if field not in _READ | _WITHOUT_EFFECT and value not in (None, False, {}, []):
             raise _refused(name, field, value, "None")
@@ -115,7 +117,7 @@ def _channels(name: str, said: Mapping[str, Any], field: str) -> Sequence[float]
 
 def _refused(name: str, field: str, found: Any, expected: Any) -> ValueError:
     return ValueError(
-        f"the preprocessor_config.json of hf:{name} has {field} {found!r}; only {expected!r} can be done exactly"
+        f"the preprocessor_config.json of hf:{name} has {field} {found!r}; only {expected} can be done exactly"
     )
 
 
