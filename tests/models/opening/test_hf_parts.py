@@ -77,6 +77,68 @@ def test_a_tower_of_a_model_with_two_is_that_tower(made: Callable[[str], Path]):
     assert torch.equal(pair.features("text", inputs).pooled, siglip.features("text", inputs).pooled)
 
 
+def test_towers_saved_alone_are_those_of_the_whole(made: Callable[[str], Path], tmp_path: Path):
+    for name, cls in (("clip", hf.CLIPModel), ("siglip", hf.SiglipModel)):
+        folder, whole = tmp_path / name, diptych.load(f"hf:{made(name)}")
+        shutil.copytree(made(name), folder / "text")
+        peer = cls.from_pretrained(made(name))
+        peer.vision_model.save_pretrained(folder / "image")
+        peer.text_model.save_pretrained(folder / "text")
+        shutil.copy(made(name) / "preprocessor_config.json", folder / "image")
+        pair: Any = diptych.load(f"hf:{folder / 'image'}+hf:{folder / 'text'}")
+        for view, values in (("image", photographs()), ("text", TEXTS)):
+            inputs = pair.processors[view](values)
+            torch.testing.assert_close(
+                pair.features(view, inputs).pooled, whole.features(view, inputs).pooled, rtol=0, atol=0
+            )
+
+
+def test_a_processor_saved_in_one_file_is_read_too(made: Callable[[str], Path], tmp_path: Path):
+    folder = tmp_path / "clip"
+    shutil.copytree(made("clip"), folder)
+    (folder / "preprocessor_config.json").unlink()
+    images = hf.AutoImageProcessor.from_pretrained(made("clip"))
+    hf.CLIPProcessor(images, hf.AutoTokenizer.from_pretrained(made("clip"))).save_pretrained(folder)
+    assert not (folder / "preprocessor_config.json").exists()
+    assert checkpoint.fingerprint(diptych.load(f"hf:{folder}")) == checkpoint.fingerprint(
+        diptych.load(f"hf:{made('clip')}")
+    )
+
+
+@pytest.mark.parametrize(("mode", "place"), [("cls_token", 0), ("lasttoken", -1)])
+def test_a_text_model_pools_as_its_folder_says(mode: str, place: int, made: Callable[[str], Path], tmp_path: Path):
+    folder = bert(tmp_path / "bert")
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text(json.dumps({f"pooling_mode_{mode}": True}))
+    model = diptych.load(f"hf:{made('clip')}+hf:{folder}")
+    for text in TEXTS:
+        features = model.features("text", model.processors["text"]([text]))
+        assert features.tokens is not None and torch.equal(features.pooled[0], features.tokens[0, place])
+
+
+def test_a_clip_image_tower_and_another_text_tower_are_a_dual_encoder(tmp_path: Path):
+    tokenizer = bert_tokenizer()
+    vision = hf.CLIPVisionConfig(**VISION)
+    text = hf.DistilBertConfig(vocab_size=len(tokenizer), dim=16, hidden_dim=32, n_layers=2, n_heads=2)
+    config = hf.VisionTextDualEncoderConfig.from_vision_text_configs(vision, text, projection_dim=20)
+    folder = saved(tmp_path / "dual", (hf.VisionTextDualEncoderModel(config), tokenizer, clip_images()))
+    with pytest.raises(ValueError, match="DistilBertModel has no pooler_output"):
+        diptych.load(f"hf:{folder}")
+    roberta = hf.RobertaConfig(**words(tokenizer, pad_token_id=0))
+    config = hf.VisionTextDualEncoderConfig.from_vision_text_configs(vision, roberta, projection_dim=20)
+    peer = hf.VisionTextDualEncoderModel(config).eval()
+    model: Any = diptych.load(f"hf:{saved(tmp_path / 'other', (peer, tokenizer, clip_images()))}")
+    pixels, inputs = model.processors["image"](photographs()), model.processors["text"](TEXTS)
+    with torch.no_grad():
+        scores = peer(
+            pixel_values=model.towers["image"].normalise(pixels["pixels"]),
+            input_ids=inputs["ids"],
+            attention_mask=inputs["mask"].long(),
+        ).logits_per_image
+        ours = model.parts["dot"](model.encode("image", pixels), model.encode("text", inputs))
+    torch.testing.assert_close(ours, scores, rtol=1e-5, atol=1e-4)  # float32, times a scale of ten
+
+
 def test_long_texts_are_cut_as_the_peer_cuts_and_counted(made: Callable[[str], Path]):
     for name in ("clip", "altclip", "siglip"):
         model: Any = diptych.load(f"hf:{made(name)}", max_length=12)
@@ -141,6 +203,7 @@ def test_a_python_tokenizer_gives_way_to_the_tokenizer_json(made: Callable[[str]
         ({"crop_size": {"height": 48, "width": 48}}, "crop_size .* a square of at most 36"),
         ({"size": {"shortest_edge": 36, "longest_edge": 50}}, "size .* a shortest_edge, or"),
         ({"size": {"height": 36, "width": 40}}, "size .* a shortest_edge, or"),
+        ({"size": {"shortest_edge": 40}, "crop_size": {"height": 40, "width": 40}}, r"cannot be run .*\(40\*40\)"),
         ({"resample": 4}, "resample 4"),
         ({"resample": 0}, "resample 0"),
         ({"do_pad": True}, "do_pad True"),
@@ -205,13 +268,19 @@ def test_what_is_missing_is_named(made: Callable[[str], Path], tmp_path: Path):
         diptych.load(without("preprocessor_config.json"))
     with pytest.raises(ValueError, match=r"has no tokenizer\.json"):
         diptych.load(without("tokenizer.json"))
+    with pytest.raises(ValueError, match="is a BlipForConditionalGeneration, which has no embeddings"):
+        diptych.load(without(model_type="blip", architectures=["BlipForConditionalGeneration"]))
     with pytest.raises(ValueError, match="cannot open the weights"):
         diptych.load(without("model.safetensors"))
     pickled = without("model.safetensors", "tokenizer.json")
     torch.save({}, Path(pickled.removeprefix("hf:")) / "pytorch_model.bin")
     with pytest.raises(ValueError, match=r"in a pickle \(pytorch_model.bin\), which is never opened"):
         diptych.load(pickled)
-    with pytest.raises(ValueError, match="takes no images"):
+    t5 = hf.T5Config(vocab_size=20, d_model=8, d_ff=8, num_layers=1, num_heads=1, d_kv=8)
+    saved(tmp_path / "t5", (hf.T5Model(t5),))
+    with pytest.raises(ValueError, match="model_type 't5', which is no encoder of texts"):
+        diptych.load(f"hf:{made('clip')}+hf:{tmp_path / 't5'}")
+    with pytest.raises(ValueError, match="is no encoder of images"):
         diptych.load(f"hf:{tmp_path / 'bert'}+hf:{tmp_path / 'bert'}")
 
 

@@ -2,6 +2,7 @@
 
 The towers are the library's own modules, wrapped, so tokens, pooled vectors and scores are those of the library's
 forward. Weights come from safetensors alone; a checkpoint of ours then holds all that is needed, without the network.
+One exception: SigLIP 2 NaFlex keeps each image's shape, and here images of all shapes get that of a square one.
 
 Example:
     `model = open_hf("openai/clip-vit-base-patch32", max_length=None, too_long="cut", wrapped=False)`
@@ -64,7 +65,7 @@ def hf_image(name: str) -> Tower:
         return _image_of(name, *_opened(name))
     module, missing = weights_of(name, module_class(config))
     if module.main_input_name != "pixel_values":
-        raise ValueError(f"hf:{name} is of model_type {config.model_type!r}, which takes no images")
+        raise ValueError(f"hf:{name} is of model_type {config.model_type!r}, which is no encoder of images")
     untrained = any(weight.startswith("pooler.") for weight in missing)  # as in a classifier's checkpoint
     return image_tower(name, module, None, pooling="first" if untrained else "own", missing=missing)
 
@@ -81,8 +82,8 @@ def hf_text(name: str, *, max_length: int | None, too_long: TooLong) -> Tower:
     if _has_two_towers(name, config):
         return _text_of(name, *_opened(name), max_length, too_long)
     module, missing = weights_of(name, module_class(config))
-    if module.main_input_name != "input_ids":
-        raise ValueError(f"hf:{name} is of model_type {config.model_type!r}, which takes no texts")
+    if module.main_input_name != "input_ids" or config.is_encoder_decoder:
+        raise ValueError(f"hf:{name} is of model_type {config.model_type!r}, which is no encoder of texts")
     own = config.model_type in _POOLS_ITSELF
     return text_tower(
         name,
