@@ -10,9 +10,6 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from diptych.core.model import Model
@@ -21,7 +18,7 @@ from diptych.encoders import Projection, UnitLength
 from diptych.encoders.hub import module_class
 from diptych.encoders.hub_text import pooling_said, tokens_said
 from diptych.models.opening.hf_families import FAMILIES, Family, dot_of, family_of, head_of, width_of_embeddings
-from diptych.models.opening.hf_processors import kept_file
+from diptych.models.opening.hf_files import config_of, weights_of
 from diptych.models.opening.hf_towers import image_tower, text_tower
 from diptych.models.opening.tower import Tower, assembled
 
@@ -135,59 +132,6 @@ def _text_of(
         max_length=max_length,
         too_long=too_long,
     )
-
-
-def config_of(name: str) -> Any:
-    """A checkpoint's configuration.
-
-    Raises:
-        ValueError: if there is no such folder or place on the hub, or its `model_type` is unknown.
-    """
-    from transformers import AutoConfig
-
-    if not Path(name).is_dir() and (name.startswith(("/", ".", "~")) or name.count("/") > 1 or not name):
-        raise ValueError(f"there is no folder {name!r}; hf: takes a folder or a name on the hub, as OWNER/MODEL")
-    try:
-        return AutoConfig.from_pretrained(name, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"cannot open hf:{name}: {error}; supported are {', '.join(FAMILIES)}") from error
-
-
-def weights_of(name: str, cls: Any) -> tuple[Any, set[str]]:
-    """A checkpoint's module in float32, and the names of weights that it has not.
-
-    Args:
-        name: of the checkpoint.
-        cls: the class in `transformers`.
-
-    Raises:
-        ValueError: if its weights are not safetensors.
-    """
-    try:
-        with _quiet():  # what is missing is reported here, and what is left over is of other tasks
-            module, said = cls.from_pretrained(name, use_safetensors=True, output_loading_info=True)
-    except (OSError, ValueError) as error:
-        pickled = kept_file(name, "pytorch_model.bin", "pytorch_model.bin.index.json")
-        if pickled is not None:
-            raise ValueError(
-                f"hf:{name} has its weights in a pickle ({Path(pickled).name}), which is never opened; save it again "
-                "with transformers' save_pretrained, or give a revision with model.safetensors"
-            ) from error
-        raise ValueError(f"cannot open the weights of hf:{name}: {error}") from error
-    return module.float().eval(), set(said["missing_keys"])
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No warnings of `transformers` below errors."""
-    from transformers.utils import logging
-
-    before = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(before)
 
 
 def _head(name: str, model: Any, missing: set[str], attribute: str | None, width: int) -> Projection | UnitLength:

@@ -18,7 +18,8 @@ from diptych.encoders import HubImage, HubText, Projection, UnitLength
 from diptych.encoders.hub import plain_config
 from diptych.encoders.hub_image import ImagePooling
 from diptych.encoders.hub_text import TextPooling
-from diptych.models.opening.hf_processors import pixels_of, words_of
+from diptych.models.opening.hf_pixels import pixels_of
+from diptych.models.opening.hf_words import words_of
 from diptych.models.opening.stretch import stretched
 from diptych.models.opening.tower import Tower
 
