@@ -9,7 +9,9 @@ Its `amp_bf16` is shown too. Sentence-transformers runs its `encode`. Ours is `e
 empty store to shards on disk; what the first call ever settles (bf16 or not) is settled before.
 
 The towers are ViT-B/32 with random weights; so that retrieval is above chance the two projections are fitted in closed
-form to 1,000 training pairs of Flickr8k. Recall is that of its test photographs and captions.
+form to 4,000 training pairs of Flickr8k and the features centred: recall@10 of its 1,000 test photographs is then about
+3.5 times that of chance, and vectors point every way, which is harder on rounding than features as alike as random
+towers make them.
 """
 
 from __future__ import annotations
@@ -148,6 +150,8 @@ def fitted_folder(folder: Path, train: Dataset) -> None:
         features[view] = torch.cat(parts).double()
     image, text = correlated(features["image"], features["text"], model.visual.proj.shape[1])
     weights = {**model.state_dict(), "visual.proj": image.float(), "text_projection": text.float()}
+    for name, view in (("visual.ln_post.bias", "image"), ("ln_final.bias", "text")):  # so that features are centred
+        weights[name] = weights[name] - features[view].mean(0).float()
     save_file({name: x.contiguous() for name, x in weights.items()}, folder / "open_clip_model.safetensors")
 
 
@@ -180,7 +184,7 @@ def compare(given) -> list[Figure]:
     """Speed, faithfulness and recall."""
     scratch = Path(tempfile.mkdtemp())
     table = open_table(DATA / "flickr8k")
-    train = table.filter(lambda split: split == "train", input_columns="split").select(range(1000))
+    train = table.filter(lambda split: split == "train", input_columns="split").select(range(4000))
     test = table.filter(lambda split: split == "test", input_columns="split")
     fitted_folder(scratch / "clip", train)
     some = files_of(test.select(range(given.images)), scratch / "files")

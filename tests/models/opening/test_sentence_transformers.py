@@ -161,7 +161,7 @@ def test_what_cannot_be_opened_says_why(tmp_path: Path):
             opened(folder / "saved")
 
     refused(tmp_path / "a", "activation Tanh", dense=nn.Tanh())
-    refused(tmp_path / "b", "pools by", pooling="lasttoken")
+    refused(tmp_path / "b", "pools by", pooling="max")
     refused(tmp_path / "c", "pools by", pooling=("mean", "cls"))
     peer = sentence_folder(tmp_path / "d")
     peer.prompts["query"] = "the "
