@@ -41,13 +41,13 @@ def write_hf(model: Model, folder: Path) -> list[str]:
     Raises:
         CannotExport: if a part cannot be said in the terms of CLIPModel.
     """
-    from transformers import CLIPImageProcessor, CLIPModel
-
     clip = native_clip(model, _NAME)
     if not clip.image.embedding_norm:
         refuse("the image tower has no LayerNorm after its embedding", _NAME, "open_clip, onnx and safetensors")
     if clip.dot.offset is not None:
         refuse("the scorer has a bias", _NAME, "open_clip, onnx and safetensors")
+    from transformers import CLIPImageProcessor, CLIPModel  # takes seconds
+
     notes = resize_notes(clip.pixels, "floor")
     pixels = CLIPImageProcessor(
         **_preprocess(clip.pixels), image_mean=three(clip.image.mean), image_std=three(clip.image.std)
@@ -96,7 +96,7 @@ def _config(clip: NativeClip, pad: int | None) -> CLIPConfig:
         "pad_token_id": pad,
     }
     same = {"projection_dim": clip.width}
-    return CLIPConfig(text_config=words | same, vision_config=vision | same, **same)
+    return CLIPConfig(text_config=words | same, vision_config=vision | same, projection_dim=clip.width)
 
 
 def _preprocess(pixels: ImageProcessor) -> dict[str, Any]:

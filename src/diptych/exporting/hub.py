@@ -20,7 +20,8 @@ def push(folder: Path, name: str, *, private: bool = True) -> str:
         ConnectionError: if the hub cannot be reached or refuses; the message says what to do. The folder is whole.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, HTTPError, LocalTokenNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+    from huggingface_hub.errors import HTTPError as NetworkError  # type: ignore[attr-defined]  # of the client it uses
 
     api = HfApi()
     try:
@@ -36,7 +37,7 @@ def push(folder: Path, name: str, *, private: bool = True) -> str:
             "the hub refused it; is the token one that may write there?" if error.response is not None else "no answer"
         )
         raise ConnectionError(_after(folder, name, f"{what} ({said})")) from error
-    except (HTTPError, OSError, RuntimeError) as error:
+    except (NetworkError, OSError, RuntimeError) as error:
         raise ConnectionError(_after(folder, name, f"the hub cannot be reached ({error})")) from error
     return str(address)
 

@@ -45,8 +45,8 @@ _RESIZED = {
 }
 _PIXELS = "An image is turned upright by its EXIF tag, converted to mode, {}; its bytes [3, H, W] are the input."
 _WORDS = (
-    "A text is encoded by tokenizer.json with its special tokens, cut to max_length tokens (where texts end with one and "
-    "the same token, that is kept as the last), and filled up with pad_id to the longest of the batch (fill: to "
+    "A text is encoded by tokenizer.json with its special tokens, cut to max_length tokens (where all texts end "
+    "with the same token, it stays the last), and filled up with pad_id to the longest of the batch (fill: to "
     "max_length); mask is true where a token is none of the filling."
 )
 
