@@ -34,8 +34,9 @@ class ImageProcessor:
         mode: `"RGB"`, or `"L"` for one grey channel.
         resize: `"squash"` ignores the aspect ratio, `"crop"` keeps the centre, `"pad"` keeps all; `"shortest"` is what
             torchvision and `transformers` do: the shorter side becomes `edge` whole pixels, then the centre is cut out.
+            `"squash"` with an `edge` cuts the centre out of a square of that side.
         interpolation: of the resize; images that have the size already are not touched.
-        edge: see `"shortest"`; None for `size`.
+        edge: see `"shortest"` and `"squash"`; None for `size`.
         centre: where the centre lies if it is between two pixels: `"even"` as torchvision rounds, `"floor"` as
             `transformers` does.
         fill: grey level of what `"pad"` adds, 0 to 255.
@@ -57,6 +58,8 @@ class ImageProcessor:
         draft: bool = True,
         column: str = "image",
     ) -> None:
+        if edge is not None and resize not in ("shortest", "squash"):
+            raise ValueError(f"edge is for resize 'shortest' or 'squash'; resize is {resize!r}")
         if edge is not None and edge < size:
             raise ValueError(f"edge is {edge}, less than size, {size}: there would be nothing to cut out")
         self.mode: Literal["RGB", "L"] = mode
@@ -110,7 +113,7 @@ class ImageProcessor:
     def _fit_to_square(self, image: Image.Image) -> Image.Image:
         side, (width, height) = self.size, image.size
         kind = _FILTERS[self.interpolation]
-        if self.resize == "shortest":
+        if self.resize == "shortest" or self.edge is not None:
             return self._cut_out(image, self.edge or side, kind)
         if (width, height) == (side, side):
             return image
@@ -128,9 +131,10 @@ class ImageProcessor:
         return square
 
     def _cut_out(self, image: Image.Image, edge: int, kind: Image.Resampling) -> Image.Image:
-        """The shorter side to `edge`, then the square in the middle; only the part that is kept is computed."""
+        """The shorter side, or each, to `edge`, then the square in the middle."""
         least = min(image.size)
-        width, height = (edge if x == least else int(edge * x / least) for x in image.size)
+        squash = self.resize == "squash"
+        width, height = (edge if squash or x == least else int(edge * x / least) for x in image.size)
         whole = round if self.centre == "even" else math.floor
         left, top = whole((width - self.size) / 2), whole((height - self.size) / 2)
         if (width, height) != image.size:

@@ -2,9 +2,19 @@
 
 from diptych.encoders.convnet import ConvNet
 from diptych.encoders.heads import Projection, UnitLength
+from diptych.encoders.hub_image import HubImage
 from diptych.encoders.hub_text import HubText
 from diptych.encoders.timm_image import TimmImage
 from diptych.encoders.transformer import TextTransformer
 from diptych.encoders.vit import VisionTransformer
 
-__all__ = ["ConvNet", "HubText", "Projection", "TextTransformer", "TimmImage", "UnitLength", "VisionTransformer"]
+__all__ = [
+    "ConvNet",
+    "HubImage",
+    "HubText",
+    "Projection",
+    "TextTransformer",
+    "TimmImage",
+    "UnitLength",
+    "VisionTransformer",
+]

@@ -1,4 +1,4 @@
-"""Any text model of `transformers`, from a folder or the hub, pooled as sentence encoders are."""
+"""Any text model of `transformers`, from a folder or the hub, pooled as sentence encoders are, or in its own way."""
 
 from __future__ import annotations
 
@@ -7,12 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import torch
 from torch import Tensor, nn
 
 from diptych.core.embedding import Features, Tokens
 from diptych.core.encoder import Encoder
 from diptych.data.processors import TextProcessor
+from diptych.encoders.hub import Answer, built_module, layers_of, width_of
 from diptych.encoders.packing import masked_mean
+
+TextPooling = Literal["own", "mean", "first", "last"]
 
 
 class HubText(Encoder):
@@ -20,26 +24,36 @@ class HubText(Encoder):
 
     Args:
         config: the model's configuration as plain values, with `model_type`.
-        pooling: `"mean"` over real tokens, or `"first"` token.
+        pooling: `"own"`, the module's `pooler_output`; `"mean"` over real tokens; `"first"` or `"last"` real token.
+        width: D of the pooled features; None for that of the hidden states.
+        pooler: keep the module's own pooling layer, if it has one that it can be without.
+        masked: tell the module which tokens are padding; SigLIP's tower reads them all.
+        padding: the side on which the module gets its padding; processors pad on the right.
 
     Example:
         `encoder, processor = HubText.open("sentence-transformers/all-MiniLM-L6-v2")`
     """
 
-    def __init__(self, config: Mapping[str, Any], *, pooling: Literal["mean", "first"] = "mean") -> None:
-        from transformers import AutoConfig, AutoModel  # takes seconds, and most models have no need of it
-
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        *,
+        pooling: TextPooling = "mean",
+        width: int | None = None,
+        pooler: bool = True,
+        masked: bool = True,
+        padding: Literal["right", "left"] = "right",
+    ) -> None:
         super().__init__()
         self.config, self.pooling = dict(config), pooling
-        left_out = ("transformers_version", "dtype", "torch_dtype")
-        built = AutoConfig.for_model(**{name: value for name, value in self.config.items() if name not in left_out})
-        self.backbone: nn.Module = AutoModel.from_config(built).float()
-        self.width = int(built.hidden_size)
+        self.pooler, self.masked, self.padding = pooler, masked, padding
+        self.backbone = built_module(self.config, pooler=pooler)
+        self.width = width or width_of(self.backbone.config)
 
     @property
     def blocks(self) -> nn.ModuleList:  # type: ignore[override]
-        """The whole backbone, as one block; not registered twice."""
-        return nn.ModuleList([self.backbone])
+        """The backbone's layers; the whole of it as one block where it has no list of them. Not registered twice."""
+        return layers_of(self.backbone)
 
     @classmethod
     def open(cls, name: str | Path, *, max_length: int | None = None) -> tuple[Self, TextProcessor]:
@@ -63,43 +77,62 @@ class HubText(Encoder):
         places = getattr(model.config, "max_position_embeddings", None)
         if max_length and places and max_length > places:
             raise ValueError(f"the text model {str(name)!r} has {places} places; --max-length is {max_length}")
-        encoder = cls(json.loads(model.config.to_json_string(use_diff=False)), pooling=_pooling(name))
+        encoder = cls(json.loads(model.config.to_json_string(use_diff=False)), pooling=pooling_said(name))
         encoder.backbone.load_state_dict(model.state_dict())
         processor = TextProcessor(
             len(tokenizer),
-            max_length=max_length or min(_max_length(name), tokenizer.model_max_length),
+            max_length=max_length or min(tokens_said(name), tokenizer.model_max_length),
             definition=backend.to_str(),
             pad_id=tokenizer.pad_token_id or 0,
         )
         return encoder, processor
 
     def embed(self, inputs: Mapping[str, Tensor]) -> Tokens:
-        """`ids` `[N, T]` int64 and `mask` `[N, T]` bool; the backbone embeds the ids itself."""
-        return Tokens(inputs["ids"], inputs["mask"])
+        """`ids` `[N, T]` int64 and `mask` `[N, T]` bool, padded on the module's side; it embeds the ids itself."""
+        ids, mask = inputs["ids"], inputs["mask"]
+        if self.padding == "left":
+            shift = mask.shape[1] - mask.sum(1, keepdim=True)
+            order = (torch.arange(mask.shape[1], device=mask.device)[None] - shift) % mask.shape[1]
+            ids, mask = ids.gather(1, order), mask.gather(1, order)
+        return Tokens(ids, mask)
 
-    def contextualise(self, tokens: Tokens) -> Tokens:
+    def contextualise(self, tokens: Tokens) -> Answer:
         assert tokens.mask is not None
-        hidden = self.backbone(input_ids=tokens.x, attention_mask=tokens.mask.long()).last_hidden_state
-        return Tokens(hidden, tokens.mask)
+        asked = {"attention_mask": tokens.mask.long()} if self.masked else {}
+        said = self.backbone(input_ids=tokens.x, **asked)
+        return Answer(said.last_hidden_state, tokens.mask, pooled=said.pooler_output if self.pooling == "own" else None)
 
     def pool(self, tokens: Tokens) -> Features:
         x, mask = tokens.x, tokens.mask
         assert mask is not None
-        if self.pooling == "first":
-            return Features(x[:, 0], x, mask)
-        return Features(masked_mean(x, mask), x, mask)
+        if self.pooling == "own":
+            assert isinstance(tokens, Answer) and tokens.pooled is not None
+            return Features(tokens.pooled, x, mask)
+        if self.pooling == "mean":
+            return Features(masked_mean(x, mask), x, mask)
+        real = mask.long().argmax(1) if self.pooling == "first" else mask.shape[1] - 1 - mask.flip(1).long().argmax(1)
+        return Features(x[torch.arange(len(x), device=x.device), real], x, mask)
 
 
-def _pooling(name: str | Path) -> Literal["mean", "first"]:
-    """How a sentence-transformers model pools; the mean where it does not say."""
+def pooling_said(name: str | Path) -> TextPooling:
+    """How a sentence-transformers model pools; the mean where it does not say.
+
+    Raises:
+        ValueError: if it pools otherwise than by the mean, the first or the last token.
+    """
     said = _kept(name, "1_Pooling/config.json")
     modes = [mode for mode, wanted in said.items() if mode.startswith("pooling_mode_") and wanted is True]
-    if modes not in ([], ["pooling_mode_mean_tokens"], ["pooling_mode_cls_token"]):
-        raise ValueError(f"the text model {str(name)!r} pools by {modes}; known are the mean and the first token")
-    return "first" if modes == ["pooling_mode_cls_token"] else "mean"
+    known: dict[str, TextPooling] = {"mean_tokens": "mean", "cls_token": "first", "lasttoken": "last"}
+    names = [mode.removeprefix("pooling_mode_") for mode in modes]
+    if names and (len(names) > 1 or names[0] not in known):
+        raise ValueError(
+            f"the text model {str(name)!r} pools by {modes}; known are the mean, the first and the last token"
+        )
+    return known[names[0]] if names else "mean"
 
 
-def _max_length(name: str | Path) -> int:
+def tokens_said(name: str | Path) -> int:
+    """Tokens that a sentence-transformers model reads of a text; 512 where it does not say."""
     return int(_kept(name, "sentence_bert_config.json").get("max_seq_length") or 512)
 
 
