@@ -30,7 +30,7 @@ from diptych.core.batch import Batch
 from diptych.core.model import Model
 from diptych.data.processors import ImageProcessor
 from diptych.data.sources import open_table
-from diptych.models.open_clip import MEAN, STD, clip_from_weights
+from diptych.models.opening.native_clip import MEAN, STD, clip_from_weights
 from diptych.objectives.infonce import InfoNCE
 from diptych.scoring.dot import Dot
 from diptych.training.fit import autocast_for

@@ -17,7 +17,7 @@ from diptych.exporting.native import CannotExport, NativeClip, left_out, native_
 from diptych.exporting.open_clip import resize_notes, three
 from diptych.exporting.tokenizer import save_tokenizer
 from diptych.models.clip_names import to_hf
-from diptych.models.open_clip import clip_to_weights
+from diptych.models.opening.native_clip import clip_to_weights
 
 if TYPE_CHECKING:
     from transformers import CLIPConfig

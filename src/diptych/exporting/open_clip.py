@@ -20,7 +20,7 @@ from diptych.data.processors import ImageProcessor
 from diptych.encoders import TextTransformer, VisionTransformer
 from diptych.exporting.native import NativeClip, left_out, native_clip, refuse
 from diptych.exporting.tokenizer import save_tokenizer
-from diptych.models.open_clip import clip_to_weights
+from diptych.models.opening.native_clip import clip_to_weights
 
 _NAME = "open_clip"
 

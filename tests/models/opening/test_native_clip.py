@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from diptych.core import Batch, Model
 from diptych.models import clip_from_folder, clip_from_weights, load, save
-from diptych.models.open_clip import MEAN, STD
+from diptych.models.opening.native_clip import MEAN, STD
 from diptych.objectives import InfoNCE
 from diptych.scoring import Dot
 from diptych.training.step import step

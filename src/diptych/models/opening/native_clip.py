@@ -178,10 +178,7 @@ def clip_from_folder(folder: str | Path, *, parts: Mapping[str, nn.Module]) -> M
         vision, text, pixels = config["vision_cfg"], config["text_cfg"], content.get("preprocess_cfg", {})
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise ValueError(f"{folder} is no folder of an open_clip model: {error!r}") from error
-    other = sorted(
-        {f"vision_cfg.{name}" for name in set(vision) - _VISION} | {f"text_cfg.{name}" for name in set(text) - _TEXT}
-    )
-    if other:
+    if other := _beyond(vision, text):
         raise ValueError(f"{folder} asks for {other}; only a plain ViT and the standard text transformer can be built")
     tokenizer = folder / "tokenizer.json"
     processor = None
@@ -197,6 +194,23 @@ def clip_from_folder(folder: str | Path, *, parts: Mapping[str, nn.Module]) -> M
         std=pixels.get("std", STD),
         text_processor=processor,
     )
+
+
+def is_native(config: Mapping[str, Any]) -> bool:
+    """Whether a configuration of open_clip is that of a plain ViT and the standard text transformer."""
+    vision, text = config["vision_cfg"], config["text_cfg"]
+    size, patch = vision.get("image_size", 224), vision.get("patch_size", 16)
+    return (
+        not set(config) - {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu"}
+        and not _beyond(vision, text)
+        and all(isinstance(x, int) for x in (size, patch, vision.get("layers", 12)))
+        and size % patch == 0
+    )
+
+
+def _beyond(vision: Mapping[str, Any], text: Mapping[str, Any]) -> list[str]:
+    """What a configuration names that a plain ViT and the standard text transformer do not have."""
+    return sorted([f"vision_cfg.{x}" for x in set(vision) - _VISION] + [f"text_cfg.{x}" for x in set(text) - _TEXT])
 
 
 def _names(weights: Mapping[str, Tensor]) -> dict[str, str]:
