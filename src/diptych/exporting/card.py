@@ -21,8 +21,8 @@ _USE = {
     "hf": """from transformers import AutoModel, AutoProcessor
 
 model, processor = AutoModel.from_pretrained("DIR"), AutoProcessor.from_pretrained("DIR")
-inputs = processor(text=["a cat", "a dog"], images=image, padding=True, truncation=True, return_tensors="pt")
-scores = model(**inputs).logits_per_image""",
+words = {"text": ["a cat", "a dog"], "padding": "max_length", "truncation": True}
+scores = model(**processor(images=image, return_tensors="pt", **words)).logits_per_image""",
     "open_clip": """import open_clip
 
 model, _, preprocess = open_clip.create_model_and_transforms("local-dir:DIR")
@@ -32,9 +32,9 @@ vectors = model.encode_image(preprocess(image)[None]), model.encode_text(tokeniz
 
 image, text = (onnxruntime.InferenceSession(f"DIR/{tower}.onnx") for tower in ("image", "text"))
 scores = image.run(None, {"pixels": pixels})[0] @ text.run(None, {"ids": ids, "mask": mask})[0].T""",
-    "safetensors": """from diptych.models import load
+    "safetensors": """import diptych
 
-model = load("DIR")
+model = diptych.load("DIR")
 vectors = model.encode("text", model.processors["text"](["a cat", "a dog"])).vectors["dense"]""",
 }
 _COUNTED = ("recall@1", "recall@5", "recall@10", "map", "median_rank")

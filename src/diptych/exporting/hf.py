@@ -9,12 +9,13 @@ Sources: Radford et al. 2021, arXiv 2103.00020; Wolf et al. 2020, arXiv 1910.037
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from diptych.core.model import Model
-from diptych.data.processors import ImageProcessor
+from diptych.data.open_clip_text import OpenClipTokenizer
+from diptych.exporting.hf_wrapped import is_wrapped, write_wrapped
 from diptych.exporting.native import CannotExport, NativeClip, left_out, native_clip, refuse
-from diptych.exporting.open_clip import resize_notes, three
+from diptych.exporting.preprocessing import hf_pixels
 from diptych.exporting.tokenizer import save_tokenizer
 from diptych.models.clip_names import to_hf
 from diptych.models.opening.native_clip import clip_to_weights
@@ -25,14 +26,13 @@ if TYPE_CHECKING:
 _NAME = "transformers"
 _HIGHEST = 2
 """CLIPModel with this end token pools at the highest id, as models without a tokenizer of their own are used."""
-_RESAMPLE = {"nearest": 0, "lanczos": 1, "bilinear": 2, "bicubic": 3}  # PIL's numbers
 
 
 def write_hf(model: Model, folder: Path) -> list[str]:
     """Write `config.json`, `model.safetensors`, `preprocessor_config.json` and, with a tokenizer, its files.
 
     Args:
-        model: as `clip_from_weights` builds it, also after training.
+        model: as `clip_from_weights` builds it, or of two towers of one model of `transformers`; also after training.
         folder: to write into.
 
     Returns:
@@ -41,6 +41,8 @@ def write_hf(model: Model, folder: Path) -> list[str]:
     Raises:
         CannotExport: if a part cannot be said in the terms of CLIPModel.
     """
+    if is_wrapped(model):
+        return write_wrapped(model, folder)
     clip = native_clip(model, _NAME)
     if not clip.image.embedding_norm:
         refuse("the image tower has no LayerNorm after its embedding", _NAME, "open_clip, onnx and safetensors")
@@ -48,10 +50,7 @@ def write_hf(model: Model, folder: Path) -> list[str]:
         refuse("the scorer has a bias", _NAME, "open_clip, onnx and safetensors")
     from transformers import CLIPImageProcessor, CLIPModel  # takes seconds
 
-    notes = resize_notes(clip.pixels, "floor")
-    pixels = CLIPImageProcessor(
-        **_preprocess(clip.pixels), image_mean=three(clip.image.mean), image_std=three(clip.image.std)
-    )
+    preprocess, notes = hf_pixels(clip.pixels, clip.image.mean, clip.image.std)
     pad = clip.end
     if clip.words is None or clip.end is None:
         notes.append("the model has no tokenizer of its own: give it the token ids that it was made for")
@@ -62,10 +61,12 @@ def write_hf(model: Model, folder: Path) -> list[str]:
         )
     else:
         pad = save_tokenizer(clip.words, folder, end=clip.end)
+        if isinstance(clip.words, OpenClipTokenizer):
+            notes.append(f"texts are not cleaned first, as open_clip does (clean={clip.words.clean!r})")
     theirs = CLIPModel(_config(clip, pad))
     theirs.load_state_dict(to_hf(clip_to_weights(model)))
     theirs.save_pretrained(folder)
-    pixels.save_pretrained(folder)
+    CLIPImageProcessor(**preprocess).save_pretrained(folder)
     return notes + left_out(model)
 
 
@@ -97,18 +98,3 @@ def _config(clip: NativeClip, pad: int | None) -> CLIPConfig:
     }
     same = {"projection_dim": clip.width}
     return CLIPConfig(text_config=words | same, vision_config=vision | same, projection_dim=clip.width)
-
-
-def _preprocess(pixels: ImageProcessor) -> dict[str, Any]:
-    """The words of CLIPImageProcessor for how pixels are made."""
-    if pixels.resize == "pad":
-        refuse("images are padded to a square (resize='pad')", _NAME)
-    square = {"height": pixels.size, "width": pixels.size}
-    squash = pixels.resize == "squash"
-    edge = pixels.edge or pixels.size if pixels.resize == "shortest" else pixels.size
-    return {
-        "size": square if squash else {"shortest_edge": edge},
-        "crop_size": square,
-        "do_center_crop": not squash,
-        "resample": _RESAMPLE[pixels.interpolation],
-    }

@@ -9,11 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NoReturn
 
-from tokenizers import Tokenizer
-
 from diptych.core.model import Model
+from diptych.data.open_clip_text import OpenClipTokenizer
 from diptych.data.processors import ImageProcessor, TextProcessor
-from diptych.encoders import Projection, TextTransformer, VisionTransformer
+from diptych.encoders import HubImage, HubText, Projection, TextTransformer, VisionTransformer
+from diptych.encoders.open_clip_image import OpenClipImage
+from diptych.encoders.open_clip_text import OpenClipHubText, OpenClipText
 from diptych.scoring import Dot
 
 
@@ -40,7 +41,7 @@ class NativeClip:
     dot: Dot
     width: int
     pixels: ImageProcessor
-    words: TextProcessor | None
+    words: TextProcessor | OpenClipTokenizer | None
     end: int | None
 
 
@@ -72,10 +73,15 @@ def native_clip(model: Model, target: str) -> NativeClip:
     if set(towers) != {"image", "text"}:
         refuse(f"the towers are {sorted(towers)}, not one 'image' and one 'text'", target)
     image, text = model.towers["image"], model.towers["text"]
+    able = "onnx and safetensors"
+    if isinstance(image, OpenClipImage) and isinstance(text, OpenClipText | OpenClipHubText):
+        able = f"open_clip, {able}"
+    elif isinstance(image, HubImage) and isinstance(text, HubText):
+        able = f"hf, {able}"
     if not isinstance(image, VisionTransformer):
-        refuse(f"the image tower is a {towers['image']}, not a VisionTransformer", target)
+        refuse(f"the image tower is a {towers['image']}, not a VisionTransformer", target, able)
     if not isinstance(text, TextTransformer):
-        refuse(f"the text tower is a {towers['text']}, not a causal TextTransformer", target)
+        refuse(f"the text tower is a {towers['text']}, not a causal TextTransformer", target, able)
     if image.pooling != "first":
         refuse(f"the image tower's pooling is {image.pooling!r}, not the class token", target)
     if image.patch_bias:
@@ -86,14 +92,12 @@ def native_clip(model: Model, target: str) -> NativeClip:
         refuse(f"the text tower has causal={text.causal} and pooling {text.pooling!r}, not True and 'last'", target)
     width = _width(model, "image", target)
     _width(model, "text", target)
-    dot = dict(model.parts.named_children()).get("dot")
-    if not isinstance(dot, Dot):
-        refuse(f"the parts are {sorted(model.parts)}, none of them a Dot named 'dot'", target)
+    dot = scorer(model, target)
     pixels, words = model.processors.get("image"), model.processors.get("text")
     if not isinstance(pixels, ImageProcessor):
         refuse(f"the image processor is a {type(pixels).__name__}, not an ImageProcessor", target)
-    if words is not None and not isinstance(words, TextProcessor):
-        refuse(f"the text processor is a {type(words).__name__}, not a TextProcessor", target)
+    if words is not None and not isinstance(words, TextProcessor | OpenClipTokenizer):
+        refuse(f"the text processor is a {type(words).__name__}, not a TextProcessor or OpenClipTokenizer", target)
     return NativeClip(image, text, dot, width, pixels, words, _end(words, target) if words else None)
 
 
@@ -108,12 +112,23 @@ def _width(model: Model, name: str, target: str) -> int:
     return head.width
 
 
-def _end(words: TextProcessor, target: str) -> int:
+def scorer(model: Model, target: str) -> Dot:
+    """The part `"dot"`.
+
+    Raises:
+        CannotExport: if there is none, or it is of another kind.
+    """
+    dot = dict(model.parts.named_children()).get("dot")
+    if not isinstance(dot, Dot):
+        refuse(f"the parts are {sorted(model.parts)}, none of them a Dot named 'dot'", target)
+    return dot
+
+
+def _end(words: TextProcessor | OpenClipTokenizer, target: str) -> int:
     """The id that ends every text."""
-    if words.definition is None:
+    if isinstance(words, TextProcessor) and words.definition is None:
         raise CannotExport("the text processor has no vocabulary yet: train the model first")
-    tokenizer = Tokenizer.from_str(words.definition)
-    ends = {tuple(tokenizer.encode(text).ids[-1:]) for text in ("", "a", "1")}
+    ends = {tuple(row[-1:].tolist()) for row in words.encode(["", "a", "1"])[0]}
     if len(ends) > 1 or ends == {()}:
         refuse("the text processor does not end every text with the same token, at which texts are pooled", target)
     return ends.pop()[0]

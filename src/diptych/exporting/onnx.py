@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -25,8 +26,11 @@ from torch import Tensor, nn
 from diptych.core.configuration import describe
 from diptych.core.embedding import Features
 from diptych.core.model import Model
+from diptych.data.open_clip_text import OpenClipTokenizer
+from diptych.data.processors import TextProcessor
 from diptych.encoders import TextTransformer
 from diptych.exporting.native import CannotExport
+from diptych.exporting.tokenizer import definition_of
 from diptych.scoring import Dot
 
 TOLERANCE = 1e-4
@@ -124,8 +128,9 @@ def _write(dense: _Dense, examples: Sequence[Inputs], processor: Any, file: Path
                 verbose=False,
             )
     except (RuntimeError, ValueError, TypeError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise CannotExport(f"the tower {file.stem!r} cannot be traced ({first}); export --to safetensors") from error
+        raise CannotExport(
+            f"the tower {file.stem!r} cannot be made a graph ({_first_line(error)}); export --to safetensors"
+        ) from error
     assert program is not None
     size = sum(p.numel() * p.element_size() for p in dense.parameters())
     program.save(file, external_data=size > _LARGE)
@@ -156,7 +161,13 @@ def _check(dense: _Dense, examples: Sequence[Inputs], file: Path) -> float:
     for inputs in examples:
         with torch.no_grad():
             expected = dense(*inputs.values())
-        got = torch.from_numpy(session.run(["dense"], {name: x.numpy() for name, x in inputs.items()})[0])
+        try:
+            got = torch.from_numpy(session.run(["dense"], {name: x.numpy() for name, x in inputs.items()})[0])
+        except Exception as error:  # those of onnxruntime share no other base
+            raise CannotExport(
+                f"the graph of the tower {file.stem!r} runs for one batch size or length only "
+                f"({_first_line(error)}); export --to safetensors"
+            ) from error
         off = float((got - expected).abs().max())
         if not off <= TOLERANCE:
             shapes = {name: tuple(x.shape) for name, x in inputs.items()}
@@ -166,6 +177,11 @@ def _check(dense: _Dense, examples: Sequence[Inputs], file: Path) -> float:
             )
         worst = max(worst, off)
     return worst
+
+
+def _first_line(error: Exception) -> str:
+    """Without what colours a terminal."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip().splitlines()[0]
 
 
 def _examples(model: Model, name: str) -> list[Inputs]:
@@ -198,9 +214,9 @@ def _processor_facts(processor: Any, name: str, folder: Path) -> Mapping[str, An
     if processor is None:
         return None
     facts = dict(describe(processor)["arguments"])
-    definition = facts.pop("definition", None)
-    if definition:
-        (folder / "tokenizer.json").write_text(definition)
+    facts.pop("definition", None)
+    if isinstance(processor, TextProcessor | OpenClipTokenizer):
+        (folder / "tokenizer.json").write_text(definition_of(processor), encoding="utf-8")
         facts["tokenizer"] = "tokenizer.json"
         facts["how"] = _WORDS
     if facts.get("resize") in _RESIZED:
