@@ -6,6 +6,7 @@ two towers, for each tower. Use it to rebuild a tower without the network and wi
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,8 @@ from torch import Tensor, nn
 
 from diptych.core.embedding import Tokens
 
-_LEFT_OUT = ("transformers_version", "dtype", "torch_dtype")
+_LEFT_OUT = ("transformers_version", "dtype", "torch_dtype", "_name_or_path")
+"""Of a configuration: where and when it was written, which is not what it describes."""
 _LAYERS = ("layers", "layer", "blocks", "block", "h")
 
 
@@ -23,6 +25,12 @@ class Answer(Tokens):
     """A module's last hidden states, and what it pooled itself, `[N, D]`, if it did."""
 
     pooled: Tensor | None = None
+
+
+def plain_config(config: Any) -> dict[str, Any]:
+    """A configuration object as plain values, all of them, with `model_type`."""
+    said = json.loads(config.to_json_string(use_diff=False))
+    return {name: value for name, value in said.items() if name not in _LEFT_OUT}
 
 
 def built_config(config: Mapping[str, Any]) -> Any:
@@ -63,6 +71,18 @@ def built_module(config: Mapping[str, Any], *, pooler: bool = True) -> nn.Module
     if not pooler and isinstance(getattr(module, "pooler", None), nn.Module):
         module.pooler = None
     return module
+
+
+def own_pooling(said: Any, module: nn.Module) -> Tensor:
+    """The `pooler_output` of a module's answer.
+
+    Raises:
+        ValueError: if it has none.
+    """
+    pooled = getattr(said, "pooler_output", None)
+    if pooled is None:
+        raise ValueError(f"{type(module).__name__} has no pooler_output: pool by the mean or by a token")
+    return pooled.flatten(1)
 
 
 def layers_of(module: nn.Module) -> nn.ModuleList:

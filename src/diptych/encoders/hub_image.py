@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from diptych.core.embedding import Features, Tokens
 from diptych.core.encoder import Encoder
-from diptych.encoders.hub import Answer, built_module, layers_of, width_of
+from diptych.encoders.hub import Answer, built_module, layers_of, own_pooling, width_of
 from diptych.encoders.pixels import PixelNorm
 
 ImagePooling = Literal["own", "first", "mean"]
@@ -71,7 +71,7 @@ class HubImage(Encoder):
         else:
             said = self.backbone(pixel_values=tokens.x)
         x = said.last_hidden_state
-        pooled = said.pooler_output if self.pooling == "own" else None
+        pooled = own_pooling(said, self.backbone) if self.pooling == "own" else None
         if x.dim() == 4:  # a feature map [N, D, H, W]
             return Answer(x.flatten(2).transpose(1, 2), grid=tuple(x.shape[2:]), pooled=pooled)
         return Answer(x, grid=tokens.grid, pooled=pooled)
@@ -83,7 +83,7 @@ class HubImage(Encoder):
         patches = x[:, before:] if grid else x
         if self.pooling == "own":
             assert isinstance(tokens, Answer) and tokens.pooled is not None
-            return Features(tokens.pooled.flatten(1), patches, grid=grid)
+            return Features(tokens.pooled, patches, grid=grid)
         return Features(x[:, 0] if self.pooling == "first" else patches.mean(1), patches, grid=grid)
 
 

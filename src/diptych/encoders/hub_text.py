@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from diptych.core.embedding import Features, Tokens
 from diptych.core.encoder import Encoder
 from diptych.data.processors import TextProcessor
-from diptych.encoders.hub import Answer, built_module, layers_of, width_of
+from diptych.encoders.hub import Answer, built_module, layers_of, own_pooling, plain_config, width_of
 from diptych.encoders.packing import masked_mean
 
 TextPooling = Literal["own", "mean", "first", "last"]
@@ -77,7 +77,7 @@ class HubText(Encoder):
         places = getattr(model.config, "max_position_embeddings", None)
         if max_length and places and max_length > places:
             raise ValueError(f"the text model {str(name)!r} has {places} places; --max-length is {max_length}")
-        encoder = cls(json.loads(model.config.to_json_string(use_diff=False)), pooling=pooling_said(name))
+        encoder = cls(plain_config(model.config), pooling=pooling_said(name))
         encoder.backbone.load_state_dict(model.state_dict())
         processor = TextProcessor(
             len(tokenizer),
@@ -100,7 +100,8 @@ class HubText(Encoder):
         assert tokens.mask is not None
         asked = {"attention_mask": tokens.mask.long()} if self.masked else {}
         said = self.backbone(input_ids=tokens.x, **asked)
-        return Answer(said.last_hidden_state, tokens.mask, pooled=said.pooler_output if self.pooling == "own" else None)
+        pooled = own_pooling(said, self.backbone) if self.pooling == "own" else None
+        return Answer(said.last_hidden_state, tokens.mask, pooled=pooled)
 
     def pool(self, tokens: Tokens) -> Features:
         x, mask = tokens.x, tokens.mask

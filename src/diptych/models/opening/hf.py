@@ -2,6 +2,7 @@
 
 The towers are the library's own modules, wrapped, so tokens, pooled vectors and scores are those of the library's
 forward. Weights come from safetensors alone; a checkpoint of ours then holds all that is needed, without the network.
+One exception: SigLIP 2 NaFlex keeps each image's shape, and here images of all shapes get that of a square one.
 
 Example:
     `model = open_hf("openai/clip-vit-base-patch32", max_length=None, too_long="cut", wrapped=False)`
@@ -9,7 +10,6 @@ Example:
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from diptych.core.model import Model
@@ -18,7 +18,7 @@ from diptych.encoders import Projection, UnitLength
 from diptych.encoders.hub import module_class
 from diptych.encoders.hub_text import pooling_said, tokens_said
 from diptych.models.opening.hf_families import FAMILIES, Family, dot_of, family_of, head_of, width_of_embeddings
-from diptych.models.opening.hf_processors import kept_file
+from diptych.models.opening.hf_files import config_of, weights_of
 from diptych.models.opening.hf_towers import image_tower, text_tower
 from diptych.models.opening.tower import Tower, assembled
 
@@ -58,11 +58,11 @@ def hf_image(name: str) -> Tower:
         ValueError: as for `open_hf`.
     """
     config = config_of(name)
-    if config.model_type in FAMILIES:
+    if _has_two_towers(name, config):
         return _image_of(name, *_opened(name))
     module, missing = weights_of(name, module_class(config))
     if module.main_input_name != "pixel_values":
-        raise ValueError(f"hf:{name} is of model_type {config.model_type!r}, which takes no images")
+        raise ValueError(f"hf:{name} is of model_type {config.model_type!r}, which is no encoder of images")
     untrained = any(weight.startswith("pooler.") for weight in missing)  # as in a classifier's checkpoint
     return image_tower(name, module, None, pooling="first" if untrained else "own", missing=missing)
 
@@ -76,11 +76,11 @@ def hf_text(name: str, *, max_length: int | None, too_long: TooLong) -> Tower:
         ValueError: as for `open_hf`.
     """
     config = config_of(name)
-    if config.model_type in FAMILIES:
+    if _has_two_towers(name, config):
         return _text_of(name, *_opened(name), max_length, too_long)
     module, missing = weights_of(name, module_class(config))
-    if module.main_input_name != "input_ids":
-        raise ValueError(f"hf:{name} is of model_type {config.model_type!r}, which takes no texts")
+    if module.main_input_name != "input_ids" or config.is_encoder_decoder:
+        raise ValueError(f"hf:{name} is of model_type {config.model_type!r}, which is no encoder of texts")
     own = config.model_type in _POOLS_ITSELF
     return text_tower(
         name,
@@ -93,6 +93,13 @@ def hf_text(name: str, *, max_length: int | None, too_long: TooLong) -> Tower:
         too_long=too_long,
         usual=None if own else tokens_said(name),
     )
+
+
+def _has_two_towers(name: str, config: Any) -> bool:
+    """Whether it is of a family; what has parts of its own and is of none is an error."""
+    if hasattr(config, "vision_config") or hasattr(config, "text_config"):
+        family_of(name, config)
+    return config.model_type in FAMILIES
 
 
 def _opened(name: str) -> tuple[Any, set[str], Family]:
@@ -125,45 +132,6 @@ def _text_of(
         max_length=max_length,
         too_long=too_long,
     )
-
-
-def config_of(name: str) -> Any:
-    """A checkpoint's configuration.
-
-    Raises:
-        ValueError: if there is no such folder or place on the hub, or its `model_type` is unknown.
-    """
-    from transformers import AutoConfig
-
-    if not Path(name).is_dir() and (name.startswith(("/", ".", "~")) or name.count("/") > 1 or not name):
-        raise ValueError(f"there is no folder {name!r}; hf: takes a folder or a name on the hub, as OWNER/MODEL")
-    try:
-        return AutoConfig.from_pretrained(name, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"cannot open hf:{name}: {error}; supported are {', '.join(FAMILIES)}") from error
-
-
-def weights_of(name: str, cls: Any) -> tuple[Any, set[str]]:
-    """A checkpoint's module in float32, and the names of weights that it has not.
-
-    Args:
-        name: of the checkpoint.
-        cls: the class in `transformers`.
-
-    Raises:
-        ValueError: if its weights are not safetensors.
-    """
-    try:
-        module, said = cls.from_pretrained(name, use_safetensors=True, output_loading_info=True)
-    except (OSError, ValueError) as error:
-        pickled = kept_file(name, "pytorch_model.bin", "pytorch_model.bin.index.json")
-        if pickled is not None:
-            raise ValueError(
-                f"hf:{name} has its weights in a pickle ({Path(pickled).name}), which is never opened; save it again "
-                "with transformers' save_pretrained, or give a revision with model.safetensors"
-            ) from error
-        raise ValueError(f"cannot open the weights of hf:{name}: {error}") from error
-    return module.float().eval(), set(said["missing_keys"])
 
 
 def _head(name: str, model: Any, missing: set[str], attribute: str | None, width: int) -> Projection | UnitLength:

@@ -6,18 +6,20 @@ that every weight is trained and none is random. Learned absolute places are str
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from diptych.data.processors import TooLong
 from diptych.encoders import HubImage, HubText, Projection, UnitLength
+from diptych.encoders.hub import plain_config
 from diptych.encoders.hub_image import ImagePooling
 from diptych.encoders.hub_text import TextPooling
-from diptych.models.opening.hf_processors import pixels_of, words_of
+from diptych.models.opening.hf_pixels import pixels_of
+from diptych.models.opening.hf_words import words_of
 from diptych.models.opening.stretch import stretched
 from diptych.models.opening.tower import Tower
 
@@ -37,8 +39,11 @@ def image_tower(
         missing: names within the module that the checkpoint has no weights for.
     """
     pixels = pixels_of(name)
-    encoder = HubImage(_plain(module.config), pooling=pooling, width=_features(head), mean=pixels.mean, std=pixels.std)
+    encoder = HubImage(
+        plain_config(module.config), pooling=pooling, width=_features(head), mean=pixels.mean, std=pixels.std
+    )
     _fill(name, encoder.backbone, module.state_dict(), missing)
+    _try(name, encoder, pixels.processor([Image.new("RGB", (8, 8))]))
     return Tower(encoder, pixels.processor, head or UnitLength(encoder.width))
 
 
@@ -63,7 +68,7 @@ def text_tower(
         too_long: what becomes of texts of more tokens.
         usual: tokens that the checkpoint says elsewhere it was made for.
     """
-    config, weights, words = _plain(module.config), module.state_dict(), words_of(name)
+    config, weights, words = plain_config(module.config), module.state_dict(), words_of(name)
     if config["model_type"] == "blip_text_model":
         config["is_decoder"] = False  # its cross-attention is for captions and matching
     learned = _learned_places(module)
@@ -89,7 +94,9 @@ def text_tower(
         padding=words.padding,
     )
     _fill(name, encoder.backbone, weights, missing)
-    return Tower(encoder, words.processor(length, fill=fill, too_long=too_long), head or UnitLength(encoder.width))
+    processor = words.processor(length, fill=fill, too_long=too_long)
+    _try(name, encoder, processor(["a"]))
+    return Tower(encoder, processor, head or UnitLength(encoder.width))
 
 
 def _learned_places(module: Any) -> tuple[str, int, int] | None:
@@ -109,8 +116,19 @@ def _features(head: Projection | UnitLength | None) -> int | None:
     return head.features if isinstance(head, Projection) else None if head is None else head.width
 
 
-def _plain(config: Any) -> dict[str, Any]:
-    return json.loads(config.to_json_string(use_diff=False))
+def _try(name: str, encoder: HubImage | HubText, inputs: Mapping[str, Tensor]) -> None:
+    """Encode one row, so that what does not fit together shows when it is opened.
+
+    Raises:
+        ValueError: if the tower does not take what its processor makes, or does not pool as it should.
+    """
+    try:
+        with torch.no_grad():
+            found = encoder.eval()(inputs).pooled.shape[1]
+    except (ValueError, RuntimeError, TypeError) as error:
+        raise ValueError(f"hf:{name} cannot be run on what its own files make of an input: {error}") from error
+    if found != encoder.width:
+        raise ValueError(f"hf:{name} pools {found} channels; its configuration says {encoder.width}")
 
 
 def _fill(name: str, own: nn.Module, weights: Mapping[str, Tensor], missing: Collection[str]) -> None:

@@ -1,20 +1,21 @@
-"""A checkpoint's own preprocessing as processors of ours: the same pixels and the same tokens, or a refusal.
+"""A checkpoint's own image preprocessing as a processor of ours: the same pixels, or a refusal.
 
     pixels * rescale_factor - offset, (x - mean) / std   =   (pixels / 255 - our mean) / our std
 
 Whatever `transformers` does before the module is read from the checkpoint's files, by the library itself, and then
-done by our processors, which checkpoints of ours describe. What these cannot do exactly is an error that names it.
+done by our processor, which checkpoints of ours describe. What that cannot do exactly is an error that names it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
-from diptych.data.processors import ImageProcessor, Interpolation, TextProcessor, TooLong
+from diptych.data.processors import ImageProcessor, Interpolation
+from diptych.models.opening.hf_files import kept_file
 
-_RESAMPLE: dict[int, Interpolation] = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
+_RESAMPLE: dict[int, Interpolation] = {1: "lanczos", 2: "bilinear", 3: "bicubic"}
 _PLAIN = {"CLIP", "ChineseCLIP", "Siglip", "Siglip2", "Blip", "ViT", "DeiT", "Bit", "EfficientNet"}
 _READ = {
     "do_resize", "size", "resample", "do_center_crop", "crop_size", "do_rescale", "rescale_factor", "rescale_offset",
@@ -51,7 +52,9 @@ def pixels_of(name: str) -> Pixels:
         raise ValueError(f"the preprocessor_config.json of hf:{name} cannot be read: {error}") from error
     kind = str(said.get("image_processor_type")).removesuffix("Fast").removesuffix("ImageProcessor")
     if kind not in _PLAIN:
-        raise _refused(name, "image_processor_type", said.get("image_processor_type"), sorted(_PLAIN))
+        raise _refused(
+            name, "image_processor_type", said.get("image_processor_type"), f"one of {', '.join(sorted(_PLAIN))}"
+        )
     for field, value in said.items():
         if field not in _READ | _WITHOUT_EFFECT and value not in (None, False, {}, []):
             raise _refused(name, field, value, "None")
@@ -115,88 +118,5 @@ def _channels(name: str, said: Mapping[str, Any], field: str) -> Sequence[float]
 
 def _refused(name: str, field: str, found: Any, expected: Any) -> ValueError:
     return ValueError(
-        f"the preprocessor_config.json of hf:{name} has {field} {found!r}; only {expected!r} can be done exactly"
+        f"the preprocessor_config.json of hf:{name} has {field} {found!r}; only {expected} can be done exactly"
     )
-
-
-@dataclass(frozen=True)
-class Words:
-    """A checkpoint's tokenizer.
-
-    Attributes:
-        definition: as the JSON of `tokenizers`.
-        size: of its vocabulary.
-        length: tokens of a text that it was made for; None if it does not say.
-        pad_id: of its padding.
-        masked: whether its module is told which tokens are padding.
-        padding: on which side.
-    """
-
-    definition: str
-    size: int
-    length: int | None
-    pad_id: int
-    masked: bool
-    padding: Literal["right", "left"]
-
-    def processor(self, max_length: int, *, fill: bool, too_long: TooLong) -> TextProcessor:
-        """The processor of its texts."""
-        return TextProcessor(
-            self.size,
-            max_length=max_length,
-            definition=self.definition,
-            pad_id=self.pad_id,
-            fill=fill,
-            too_long=too_long,
-        )
-
-
-def words_of(name: str) -> Words:
-    """A checkpoint's tokenizer.
-
-    Raises:
-        ValueError: if it has none that `tokenizers` can run.
-    """
-    from transformers import AutoTokenizer, PreTrainedTokenizerFast
-
-    if kept_file(name, "tokenizer.json", "vocab.txt", "vocab.json") is None:
-        raise ValueError(
-            f"hf:{name} has no tokenizer.json; save its tokenizer there (AutoTokenizer...save_pretrained), or give its "
-            "image tower alone"
-        )
-    try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
-    except (OSError, ValueError, ImportError) as error:
-        tokenizer, reason = None, error
-    else:
-        reason = f"{type(tokenizer).__name__} runs in Python"
-    if getattr(tokenizer, "backend_tokenizer", None) is None:  # SigLIP's own class wants sentencepiece
-        if kept_file(name, "tokenizer.json") is None:
-            raise ValueError(f"hf:{name} has no tokenizer.json, and its own tokenizer cannot be used: {reason}")
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(name)
-    if tokenizer.truncation_side != "right":
-        raise ValueError(
-            f"the tokenizer of hf:{name} cuts texts on the {tokenizer.truncation_side}; only 'right' can be"
-        )
-    length = int(tokenizer.model_max_length)
-    return Words(
-        tokenizer.backend_tokenizer.to_str(),
-        len(tokenizer),
-        length if length < 10**9 else None,  # a very large number stands for none
-        tokenizer.pad_token_id or 0,
-        "attention_mask" in tokenizer.model_input_names,
-        tokenizer.padding_side,
-    )
-
-
-def kept_file(name: str, *files: str) -> str | None:
-    """Where the first of these files is, in a folder or on the hub; None if there is none of them."""
-    from transformers.utils.hub import cached_file
-
-    for file in files:
-        found = cached_file(
-            name, file, _raise_exceptions_for_missing_entries=False, _raise_exceptions_for_connection_errors=False
-        )
-        if found is not None:
-            return found
-    return None
