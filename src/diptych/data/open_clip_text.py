@@ -76,7 +76,8 @@ class OpenClipTokenizer:
         library = open_clip_library()
         self.definition, self.max_length, self.pad_id, self.fill = definition, max_length, pad_id, fill
         self.clean: Clean = clean
-        self.zeroed, self.stop_at, self.too_long, self.column = zeroed, stop_at, too_long, column
+        self.too_long: TooLong = too_long
+        self.zeroed, self.stop_at, self.column = zeroed, stop_at, column
         self._clean = library.tokenizer.get_clean_fn(clean)
         if definition is None:
             self._tokenizer: Any = library.tokenizer.SimpleTokenizer(clean=clean)

@@ -87,7 +87,9 @@ def _family(image: HubImage, text: HubText, heads: dict[str, nn.Module | None]) 
     )
     found = next(fitting, None)
     if found is None:
-        refuse(f"the towers are a {kinds[0]} pooled by {poolings[0]!r} and a {kinds[1]} pooled by {poolings[1]!r}", _NAME)
+        refuse(
+            f"the towers are a {kinds[0]} pooled by {poolings[0]!r} and a {kinds[1]} pooled by {poolings[1]!r}", _NAME
+        )
     for name, attribute in (("image", found[1].image_head), ("text", found[1].text_head)):
         _require_head(name, heads[name], attribute)
     return found

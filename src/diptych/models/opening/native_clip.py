@@ -201,7 +201,8 @@ def is_native(config: Mapping[str, Any]) -> bool:
     vision, text = config["vision_cfg"], config["text_cfg"]
     size, patch = vision.get("image_size", 224), vision.get("patch_size", 16)
     return (
-        not set(config) - {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu"}
+        not config.get("custom_text")
+        and not set(config) - {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu", "custom_text"}
         and not _beyond(vision, text)
         and all(isinstance(x, int) for x in (size, patch, vision.get("layers", 12)))
         and size % patch == 0
