@@ -30,12 +30,18 @@ def tokenizer(*, start: int, end: int) -> str:
 
 
 def clip(
-    *, quick: bool = False, resize: str = "shortest", end: int = WORDS - 1, words: bool = True, dot: Dot | None = None
+    *,
+    quick: bool = False,
+    resize: str = "shortest",
+    end: int = WORDS - 1,
+    words: bool = True,
+    dot: Dot | None = None,
+    layers: int = 2,
 ) -> Model:
     """A model as `clip_from_weights` builds it, of random weights."""
     torch.manual_seed(0)
-    vision = open_clip.CLIPVisionCfg(layers=2, width=32, head_width=8, patch_size=PATCH, image_size=SIZE)
-    text = open_clip.CLIPTextCfg(context_length=LENGTH, vocab_size=WORDS, width=24, heads=2, layers=2)
+    vision = open_clip.CLIPVisionCfg(layers=layers, width=32, head_width=8, patch_size=PATCH, image_size=SIZE)
+    text = open_clip.CLIPTextCfg(context_length=LENGTH, vocab_size=WORDS, width=24, heads=2, layers=layers)
     peer = open_clip.CLIP(16, vision, text, quick_gelu=quick)
     with torch.no_grad():  # biases and norms off their plain starting values, so that a test sees them
         for parameter in peer.parameters():
@@ -59,3 +65,10 @@ def pictures(*, size: tuple[int, int] = (SIZE, SIZE), count: int = 3) -> list[Im
 def vectors(model: Model, view: str, values: list) -> Tensor:
     """What a model of ours says of pictures or texts."""
     return model.encode(view, model.processors[view](values)).vectors["dense"]
+
+
+def text_alone(model: Model) -> Model:
+    """The text tower of a model, for tests that need no other."""
+    heads = {"text": dict(model.heads["text"].named_children())}
+    processors = {name: one for name, one in model.processors.items() if name == "text"}
+    return Model({"text": model.towers["text"]}, heads, {}, processors).eval()

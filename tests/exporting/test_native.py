@@ -67,7 +67,7 @@ def test_texts_are_pooled_at_an_end_token_that_is_not_the_highest(write: Callabl
     torch.testing.assert_close(ask(tmp_path, pictures(), TEXTS)[1], vectors(model, "text", TEXTS), **SAME)
 
 
-@pytest.mark.parametrize("resize", ["shortest", "squash"])
+@pytest.mark.parametrize("resize", ["shortest", "squash", "pad"])
 def test_open_clip_makes_the_same_pixels_of_pictures_of_other_sizes(resize: str, tmp_path: Path):
     model = clip(resize=resize)
     write_open_clip(model, tmp_path)
@@ -144,10 +144,6 @@ def with_head(model: Model) -> None:
     model.heads["text"]["dense"] = Projection(24, 16)  # type: ignore[index, operator]
 
 
-def with_padding(model: Model) -> None:
-    model.processors["image"] = ImageProcessor(SIZE, resize="pad")
-
-
 def without_end(model: Model) -> None:
     words = model.processors["text"]
     assert isinstance(words, TextProcessor) and words.definition is not None
@@ -169,7 +165,6 @@ def other_small(model: Model) -> None:
         (with_image(), "the image tower has patch_bias=True"),
         (with_text, "the text tower has causal=False and pooling 'mean', not True and 'last'"),
         (with_head, "the text tower's projection has layer_norm=True, not a linear map alone"),
-        (with_padding, r"images are padded to a square \(resize='pad'\)"),
         (without_end, "the text processor does not end every text with the same token"),
     ],
 )
@@ -179,6 +174,18 @@ def test_what_cannot_be_said_is_named(change: Callable, message: str, write: Cal
     change(model)
     with pytest.raises(CannotExport, match=message + r".*--to onnx and safetensors"):
         write(model, tmp_path)
+
+
+def test_what_pixels_cannot_be_is_named(tmp_path: Path):
+    model = clip(resize="pad")
+    with pytest.raises(CannotExport, match=r"images are padded to a square \(resize='pad'\)"):
+        write_hf(model, tmp_path)
+    model.processors["image"] = ImageProcessor(SIZE, resize="shortest", edge=32)
+    with pytest.raises(CannotExport, match="images are resized to 32 and cut to 24"):
+        write_open_clip(model, tmp_path)
+    model.processors["image"] = ImageProcessor(SIZE, interpolation="lanczos")
+    with pytest.raises(CannotExport, match="images are resized by 'lanczos'"):
+        write_open_clip(model, tmp_path)
 
 
 def test_what_only_one_of_them_can_say_is_sent_to_it(tmp_path: Path):
