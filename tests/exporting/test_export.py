@@ -7,7 +7,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import huggingface_hub
+import onnxruntime
 import pytest
+import torch
 import yaml
 from clips import clip
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
@@ -101,6 +103,19 @@ def test_a_clip_goes_to_open_clip_and_comes_back(kept: Path, tmp_path: Path, cap
     assert "It was not trained with Diptych" in card and "\n# mine\n" in card
 
 
+def test_a_run_goes_out_as_graphs(trained: Path, tmp_path: Path):
+    assert run("export", trained, "--to", "onnx", "--out", tmp_path / "out") == 0
+    files = {"README.md", "image.onnx", "text.onnx", "onnx.json", "tokenizer.json"}
+    assert {p.name for p in (tmp_path / "out").iterdir()} == files
+    facts, model = json.loads((tmp_path / "out" / "onnx.json").read_text()), checkpoint.load(trained / "model")
+    inputs = model.processors["text"](["a red circle", "one square, and much more than that"])
+    session = onnxruntime.InferenceSession(tmp_path / "out" / facts["towers"]["text"]["file"])
+    got = session.run(None, {name: x.numpy() for name, x in inputs.items()})[0]
+    expected = model.encode("text", inputs).dense
+    torch.testing.assert_close(torch.as_tensor(got), expected, rtol=0, atol=1e-5)  # float32 sums in another order
+    assert "onnxruntime.InferenceSession" in (tmp_path / "out" / "README.md").read_text()
+
+
 def test_notes_are_in_the_card(tmp_path: Path):
     model = clip(resize="crop")
     save(model, tmp_path / "model", reference=reference_inputs(model))
@@ -115,6 +130,7 @@ def test_notes_are_in_the_card(tmp_path: Path):
         (["nowhere", "--to", "hf"], "nowhere holds no run"),
         (["UNFINISHED", "--to", "hf"], "is not finished"),
         (["RUN", "--to", "safetensors", "--out", "RUN/model", "--overwrite"], "is the run itself"),
+        (["open_clip:ViT-B-23", "--to", "open_clip"], "no architecture 'ViT-B-23'; near it: ViT-B-32"),
         (["RUN", "--to", "safetensors", "--out", "RUN/run.json"], "is a file; --out is the folder to write"),
     ],
 )

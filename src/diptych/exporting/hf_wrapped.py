@@ -120,13 +120,11 @@ def _built(kind: str, family: Family, image: HubImage, text: HubText, head: nn.M
     import transformers
 
     plain = [{key: x for key, x in tower.config.items() if key not in _NOT_KEPT} for tower in (image, text)]
-    sizes = {"projection_dim": head.width} if isinstance(head, Projection) and family.text_head else {}
+    sizes: dict[str, Any] = {"projection_dim": head.width} if isinstance(head, Projection) and family.text_head else {}
     if family.model == "BlipForImageTextRetrieval":
         sizes = {"image_text_hidden_size": sizes["projection_dim"]}
-    if kind == "vision-text-dual-encoder":
-        config: Any = transformers.VisionTextDualEncoderConfig(vision_config=plain[0], text_config=plain[1], **sizes)
-    else:
-        config = transformers.CONFIG_MAPPING[kind](vision_config=plain[0], text_config=plain[1], **sizes)
+    own: Any = transformers.CONFIG_MAPPING[kind]
+    config = own(vision_config=plain[0], text_config=plain[1], **sizes)
     cls = getattr(transformers, family.model) if family.model else module_class(config)
     try:
         return cls(config).float().eval()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from tokenizers import Tokenizer
 
@@ -26,9 +26,9 @@ def definition_of(words: Words) -> str:
         raise ValueError("the text processor has no vocabulary yet: train the model first")
     from transformers import CLIPTokenizer
 
-    theirs = open_clip_library().tokenizer.SimpleTokenizer()
+    theirs: Any = open_clip_library().tokenizer.SimpleTokenizer()
     marks = {"<start_of_text>": "<|startoftext|>", "<end_of_text>": "<|endoftext|>"}
-    vocab = {marks.get(piece, piece): number for piece, number in theirs.encoder.items()}
+    vocab = {str(marks.get(piece, piece)): int(number) for piece, number in theirs.encoder.items()}
     made: Any = CLIPTokenizer(vocab=vocab, merges=list(theirs.bpe_ranks))
     return made.backend_tokenizer.to_str()
 
@@ -39,7 +39,7 @@ def save_tokenizer(
     *,
     end: int | None = None,
     masked: bool = True,
-    padding: Literal["right", "left"] = "right",
+    padding: str = "right",
 ) -> int:
     """Write `tokenizer.json` and `tokenizer_config.json`.
 
@@ -48,7 +48,7 @@ def save_tokenizer(
         folder: to write into.
         end: id of the token that ends every text, if there is one.
         masked: whether the model is told which tokens are padding.
-        padding: the side of the padding.
+        padding: the side of the padding, `"right"` or `"left"`.
 
     Returns:
         The id that fills up shorter rows. It is the processor's own where that is a token apart; a word of the
