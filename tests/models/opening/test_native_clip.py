@@ -227,7 +227,7 @@ def test_a_folder_of_another_architecture_or_of_none_is_refused(tmp_path: Path):
 
 @pytest.mark.parametrize("quick", [False, True])
 def test_the_vectors_are_those_of_open_clip(quick: bool):
-    open_clip = pytest.importorskip("open_clip", reason="open_clip is in the dependency group `bench` only")
+    open_clip = pytest.importorskip("open_clip", reason="open_clip is an extra: pip install 'diptych[open-clip]'")
     torch.manual_seed(0)
     vision = open_clip.CLIPVisionCfg(layers=2, width=64, head_width=16, patch_size=PATCH, image_size=SIZE)
     text = open_clip.CLIPTextCfg(context_length=LENGTH, vocab_size=WORDS, width=32, heads=2, layers=2)

@@ -517,6 +517,34 @@ def test_places_that_cannot_be_stretched_are_an_error(tmp_path: Path):
         diptych.load(f"open_clip:{folder}", max_length=2)
 
 
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_another_size_of_images_resizes_their_places(wrapped: bool, tmp_path: Path):
+    folder, _ = folder_of("plain", tmp_path)
+    change(folder, "model_cfg", "vision_cfg", "image_size", to=48)
+    peer = open_clip.create_model(f"local-dir:{folder}").eval()
+    model = diptych.load(f"open_clip:{folder}", wrapped=wrapped)
+    pixels = model.processors["image"](pictures())["pixels"]
+    assert pixels.shape[2:] == (48, 48)
+    with torch.no_grad():
+        expected = peer.encode_image(as_open_clip(model, pixels), normalize=True)
+        torch.testing.assert_close(model.encode("image", {"pixels": pixels}).dense, expected, **CLOSE)
+
+
+def test_its_towers_can_be_paired_with_others(tmp_path: Path):
+    for family in ("plain", "coca"):
+        (tmp_path / family).mkdir()
+    (one, a), (two, b) = (folder_of(family, tmp_path / family) for family in ("plain", "coca"))
+    model = diptych.load(f"open_clip:{two}+open_clip:{one}", max_length=9)
+    pixels, texts = model.processors["image"](pictures())["pixels"], model.processors["text"](TEXTS)
+    with torch.no_grad():
+        expected = b.encode_image(as_open_clip(model, pixels), normalize=False)
+        torch.testing.assert_close(model.features("image", {"pixels": pixels}).pooled, expected, **CLOSE)
+        ids = F.pad(open_clip.get_tokenizer(f"local-dir:{one}")(TEXTS, context_length=9), (0, LENGTH - 9))
+        pooled = model.features("text", texts).pooled @ a.text_projection  # its own projection is left out
+        torch.testing.assert_close(pooled, a.encode_text(ids), **CLOSE)
+    assert model.encode("image", {"pixels": pixels}).dense.shape[1] == model.encode("text", texts).dense.shape[1]
+
+
 @pytest.mark.parametrize("log_scale", [5.0, 4.605171])
 def test_a_scale_above_ours_is_kept(log_scale: float, tmp_path: Path):
     folder, peer = folder_of("plain", tmp_path)

@@ -17,6 +17,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -104,6 +105,8 @@ def _native(source: Source, weights: dict[str, Tensor] | None, max_length: int |
     if "positional_embedding" in weights:
         places = _longer(source, weights["positional_embedding"], length)
         weights = {**weights, "positional_embedding": places}
+    size, patch = vision.get("image_size", 224), vision.get("patch_size", 16)
+    _resize(weights, SimpleNamespace(grid_size=size // patch))
     model = clip_from_weights(
         weights,
         parts={"dot": _dot(weights.get("logit_scale"), None)},
@@ -113,7 +116,7 @@ def _native(source: Source, weights: dict[str, Tensor] | None, max_length: int |
         std=_each(source.pixels.get("std") or STD),
     )
     model.processors = {
-        "image": image_processor(source, vision.get("image_size", 224)),
+        "image": image_processor(source, size),
         "text": tokenizer(source, length, too_long, fill=None, stops=True),
     }
     return model.eval()
@@ -146,6 +149,7 @@ def _load(
     """Give the towers their weights; a decoder's are left out."""
     named = {f"text.{name}" if name.partition(".")[0] in _TEXT else name: x for name, x in weights.items()}
     named.pop("text.transformer.embeddings.position_ids", None)  # older versions of `transformers` saved them
+    _resize(named, image.tower)
     places = named.get("text.positional_embedding")
     if places is not None and isinstance(text, OpenClipText):
         named["text.positional_embedding"] = _longer(
@@ -158,11 +162,19 @@ def _load(
             raise ValueError(f"{source.weights} does not fit the configuration of {source.name}: {error}") from error
 
 
+def _resize(weights: dict[str, Tensor], visual: Any) -> None:
+    """Fit an image tower's places to its grid, where the configuration asks for another size than its weights have."""
+    open_clip_library().model.resize_pos_embed(weights, SimpleNamespace(visual=visual))
+
+
 def _longer(source: Source, places: Tensor, length: int, *, last: bool = False) -> Tensor:
     """A text tower's places, for at least `length` tokens; `last` if the class token's is after them, and stays."""
     own, there = source.config["text_cfg"].get("context_length", 77), len(places) - last
     if there != own:
-        raise ValueError(f"{source.name}: its weights have places for {there} tokens, its configuration for {own}")
+        raise ValueError(
+            f"{source.name}: its weights have places for {there} tokens, its configuration for {own}: correct its "
+            "text_cfg.context_length; other lengths are had with max_length"
+        )
     return torch.cat([stretched(places[:there], max(length, there)), places[there:]])
 
 
