@@ -10,6 +10,7 @@ from diptych import __version__
 from diptych.commands.data import data
 from diptych.commands.embed import embed
 from diptych.commands.evaluate import evaluate
+from diptych.commands.export import export
 from diptych.commands.index import index
 from diptych.commands.quickstart import quickstart
 from diptych.commands.search import search
@@ -22,6 +23,7 @@ COMMANDS: Mapping[str, Callable[[Sequence[str]], None]] = {
     "embed": embed,
     "index": index,
     "search": search,
+    "export": export,
     "data": data,
 }
 

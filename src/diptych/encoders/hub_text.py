@@ -112,7 +112,7 @@ class HubText(Encoder):
         if self.pooling == "mean":
             return Features(masked_mean(x, mask), x, mask)
         real = mask.long().argmax(1) if self.pooling == "first" else mask.shape[1] - 1 - mask.flip(1).long().argmax(1)
-        return Features(x[torch.arange(len(x), device=x.device), real], x, mask)
+        return Features(x[torch.arange(x.shape[0], device=x.device), real], x, mask)
 
 
 def pooling_said(name: str | Path) -> TextPooling:

@@ -84,7 +84,7 @@ class OpenClipText(Encoder):
         if self.tower.pool_type in ("first", "last"):
             pooled = x[:, 0 if self.tower.pool_type == "first" else -1]
         else:
-            pooled = x[torch.arange(len(x), device=x.device), (mask.sum(1) - 1).clamp(min=0)]
+            pooled = x[torch.arange(x.shape[0], device=x.device), (mask.sum(1) - 1).clamp(min=0)]
         return Features(self._projected(pooled), x, mask)
 
     def _check(self, ids: Tensor) -> None:
@@ -119,7 +119,7 @@ class OpenClipClassText(OpenClipText):
         """
         ids, mask = inputs["ids"], inputs["mask"]
         self._check(ids)
-        last = self.tower.cls_emb.expand(len(ids), 1, -1)
+        last = self.tower.cls_emb.expand(ids.shape[0], 1, -1)
         x = torch.cat([self.tower.token_embedding(ids), last], 1) + self.tower.positional_embedding
         return Tokens(x, F.pad(mask & (ids != self.tower.pad_id), (0, 1), value=True))
 

@@ -40,6 +40,33 @@ class Packing:
         return _Rows.apply(x, self.packed, self.places).view(*self.mask.shape, x.shape[1])  # type: ignore[union-attr]
 
 
+class Padded:
+    """All places of `[N, T]` kept: for exporting, where no shape may depend on which tokens are real.
+
+    Args:
+        mask: `[N, T]` bool, True where a token is real.
+    """
+
+    def __init__(self, mask: Tensor) -> None:
+        self.mask = mask
+
+    def pack(self, x: Tensor) -> Tensor:
+        """`[N, T, D]` as it is."""
+        return x
+
+    def unpack(self, x: Tensor) -> Tensor:
+        """`[N, T, D]` with zeros for padding."""
+        return x * self.mask[..., None]
+
+
+Packed = Packing | Padded
+
+
+def packing_of(mask: Tensor) -> Packed:
+    """How texts of this mask are packed: not at all while a model is exported."""
+    return Padded(mask) if torch.compiler.is_exporting() else Packing(mask)
+
+
 class _Rows(torch.autograd.Function):
     """Rows of `x` by number, zeros for the number beyond the last; its gradient takes the rows back, adding nothing."""
 

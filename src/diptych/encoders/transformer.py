@@ -19,7 +19,7 @@ from diptych.core.embedding import Features, Tokens
 from diptych.core.encoder import Encoder
 from diptych.encoders.attention import self_attention
 from diptych.encoders.linear import Linear
-from diptych.encoders.packing import Packing, masked_mean
+from diptych.encoders.packing import Packed, masked_mean, packing_of
 
 Activation = Literal["gelu", "quick_gelu"]
 
@@ -54,12 +54,12 @@ class Block(nn.Module):
         self.up, self.down = Linear(width, 4 * width), Linear(4 * width, width)
         self.drop = nn.Dropout(dropout)
 
-    def forward(self, x: Tensor, packing: Packing | None = None) -> Tensor:
+    def forward(self, x: Tensor, packing: Packed | None = None) -> Tensor:
         """Tokens `[N, T, D]` to `[N, T, D]`; packed tokens `[M, D]` to `[M, D]`."""
         x = x + self.drop(self._attend(self.norm1(x), packing))
         return x + self.drop(self.down(self.activation(self.up(self.norm2(x)))))
 
-    def _attend(self, x: Tensor, packing: Packing | None) -> Tensor:
+    def _attend(self, x: Tensor, packing: Packed | None) -> Tensor:
         if packing is None:
             return self.out(self_attention(self.qkv(x), self.heads, causal=self.causal))
         # Causal rows end in their padding, so no real token looks at it and no mask is needed.
@@ -125,13 +125,14 @@ class TextTransformer(Encoder):
         ids, mask = inputs["ids"], inputs["mask"]
         if ids.shape[1] > self.max_length:
             raise ValueError(f"texts of {ids.shape[1]} tokens; this encoder has places for {self.max_length}")
-        if self.causal and bool((mask[:, 1:] & ~mask[:, :-1]).any()):
+        exporting = torch.compiler.is_exporting()  # a graph cannot look at what is in its inputs
+        if self.causal and not exporting and bool((mask[:, 1:] & ~mask[:, :-1]).any()):
             raise ValueError("a text has padding before a token; causal texts must be padded at their end only")
         return Tokens(self.drop(self.token(ids) + self.place[: ids.shape[1]]), mask)
 
     def contextualise(self, tokens: Tokens) -> Tokens:
         assert tokens.mask is not None
-        packing = Packing(tokens.mask)
+        packing = packing_of(tokens.mask)
         x = packing.pack(tokens.x)
         for block in self.blocks:
             x = block(x, packing)
@@ -142,5 +143,5 @@ class TextTransformer(Encoder):
         assert mask is not None
         if self.pooling == "last":
             last = (mask.sum(1) - 1).clamp(min=0)
-            return Features(x[torch.arange(len(x), device=x.device), last], x, mask)
+            return Features(x[torch.arange(x.shape[0], device=x.device), last], x, mask)
         return Features(masked_mean(x, mask), x, mask)

@@ -90,7 +90,7 @@ class VisionTransformer(Encoder):
             ValueError: if the images are not of this size.
         """
         pixels = inputs["pixels"]
-        n, side, p = len(pixels), self.size // self.patch, self.patch
+        n, side, p = pixels.shape[0], self.size // self.patch, self.patch
         if tuple(pixels.shape[1:]) != (self.channels, self.size, self.size):
             raise ValueError(
                 f"images of shape {tuple(pixels.shape[1:])}; this encoder has places for "

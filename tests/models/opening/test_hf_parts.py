@@ -64,6 +64,7 @@ def test_two_towers_that_never_met_make_a_pair(image: Callable[[Path], Path], tm
     torch.testing.assert_close(b.pooled, (hidden * weight).sum(1) / weight.sum(1), **CLOSE)
     checkpoint.save(model, tmp_path / "ours", reference={"image": pixels, "text": inputs})
     assert checkpoint.fingerprint(diptych.load(tmp_path / "ours")) == checkpoint.fingerprint(model)
+    assert str(tmp_path) not in json.dumps(checkpoint.describe_model(model))  # where it lay is not what it is
 
 
 def test_a_tower_of_a_model_with_two_is_that_tower(made: Callable[[str], Path]):
@@ -173,6 +174,20 @@ def test_stretched_towers_read_short_texts_as_before_and_long_ones_whole(
     assert float((vectors[0] - vectors[1]).abs().max()) > 1e-4  # what comes after the fortieth token is read
     checkpoint.save(stretched, tmp_path / "ours", reference={"text": inputs})
     assert torch.equal(diptych.load(tmp_path / "ours").encode("text", inputs).dense, vectors)
+
+
+@pytest.mark.parametrize(("name", "before"), [("clip", 0), ("altclip", 2)])  # RoBERTa's places begin after its padding
+def test_the_first_twenty_places_stay_and_the_others_are_mixed(name: str, before: int, made: Callable[[str], Path]):
+    short: Any = diptych.load(f"hf:{made(name)}")
+    long: Any = diptych.load(f"hf:{made(name)}", max_length=60)
+    key = next(key for key in short.towers["text"].state_dict() if "position_embedding" in key)
+    old, new = short.towers["text"].state_dict()[key], long.towers["text"].state_dict()[key]
+    assert len(old) == 40 + before and len(new) == 60 + before
+    kept = 20 + before
+    assert torch.equal(new[:kept], old[:kept])
+    torch.testing.assert_close(new[kept : kept + 2], torch.stack([old[kept], (old[kept] + old[kept + 1]) / 2]))
+    inputs = long.processors["text"]([LONG])
+    assert inputs["ids"].shape[1] == 60 and long.encode("text", inputs).dense.isfinite().all()
 
 
 def test_places_that_are_not_learned_are_not_stretched(made: Callable[[str], Path], tmp_path: Path):

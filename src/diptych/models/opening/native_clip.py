@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from diptych.core.model import Model
 from diptych.data.processors import ImageProcessor, TextProcessor
 from diptych.encoders import Projection, TextTransformer, VisionTransformer
+from diptych.scoring import Dot
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 """Of each channel on [0, 1], in OpenAI's training data."""
@@ -57,7 +58,9 @@ _OUTSIDE = {
     "ln_final.bias": "towers.text.norm.bias",
     "text_projection": "heads.text.dense.linear.weight",
     "logit_scale": "parts.dot.log_scale",
+    "logit_bias": "parts.dot.offset",
 }
+_MAY_BE_MISSING = ("visual.ln_pre.weight", "visual.ln_pre.bias", "logit_bias")
 
 
 def clip_from_weights(
@@ -131,6 +134,32 @@ def clip_from_weights(
     return model
 
 
+def clip_to_weights(model: Model) -> dict[str, Tensor]:
+    """The state dict of open_clip's CLIP from a model that `clip_from_weights` built; its inverse, also after training.
+
+    Args:
+        model: a `VisionTransformer` with a class token and no bias of its patches, a causal `TextTransformer`, a plain
+            linear head `"dense"` for each, and a part `"dot"`, whose scale in force is taken.
+
+    Raises:
+        ValueError: if a weight is missing.
+    """
+    own = model.state_dict()
+    image, text, dot = model.towers["image"], model.towers["text"], model.parts["dot"]
+    assert isinstance(image, VisionTransformer) and isinstance(text, TextTransformer) and isinstance(dot, Dot)
+    left_out = {name for name in _MAY_BE_MISSING if _OUTSIDE[name] not in own}
+    names = _listed(image.depth, text.depth, left_out)
+    if missing := sorted(ours for ours in names.values() if ours not in own):
+        raise ValueError(f"the model has no {missing[:5]}; it is none that clip_from_weights builds")
+    weights = {name: own[ours].detach().cpu() for name, ours in names.items()}
+    weights["visual.conv1.weight"] = weights["visual.conv1.weight"].unflatten(
+        1, (image.channels, image.patch, image.patch)
+    )
+    weights |= {name: weights[name].t() for name in ("visual.proj", "text_projection")}
+    weights["logit_scale"] = dot.current_scale().detach().cpu().log()
+    return {name: weight.contiguous() for name, weight in weights.items()}
+
+
 def clip_from_folder(folder: str | Path, *, parts: Mapping[str, nn.Module]) -> Model:
     """A CLIP model from a folder as open_clip puts them on the hub.
 
@@ -187,16 +216,26 @@ def _beyond(vision: Mapping[str, Any], text: Mapping[str, Any]) -> list[str]:
 
 def _names(weights: Mapping[str, Tensor]) -> dict[str, str]:
     """open_clip's name -> ours, of every weight."""
-    names = {name: ours for name, ours in _OUTSIDE.items() if "ln_pre" not in name or name in weights}
-    for theirs, ours in (("visual.transformer", "towers.image"), ("transformer", "towers.text")):
-        for i in range(max(_depth(weights, theirs), 1)):
-            names |= {f"{theirs}.resblocks.{i}.{a}": f"{ours}.blocks.{i}.{b}" for a, b in _BLOCK.items()}
+    left_out = {name for name in _MAY_BE_MISSING if name not in weights}
+    names = _listed(max(_depth(weights, "visual.transformer"), 1), max(_depth(weights, "transformer"), 1), left_out)
     missing, unexpected = sorted(set(names) - set(weights)), sorted(set(weights) - set(names))
     if missing or unexpected:
         raise ValueError(
             "these are not the weights of an open_clip model with a plain ViT and its standard text transformer: "
             f"missing {missing[:5]} ({len(missing)} in all), unexpected {unexpected[:5]} ({len(unexpected)} in all)"
         )
+    return names
+
+
+def _listed(image_depth: int, text_depth: int, left_out: Collection[str]) -> dict[str, str]:
+    """open_clip's name -> ours, for towers of so many blocks."""
+    names = {name: ours for name, ours in _OUTSIDE.items() if name not in left_out}
+    for theirs, ours, depth in (
+        ("visual.transformer", "towers.image", image_depth),
+        ("transformer", "towers.text", text_depth),
+    ):
+        for i in range(depth):
+            names |= {f"{theirs}.resblocks.{i}.{a}": f"{ours}.blocks.{i}.{b}" for a, b in _BLOCK.items()}
     return names
 
 
