@@ -60,6 +60,8 @@ def evaluate(argv: Sequence[str]) -> None:
         tables.append(accuracy_table({args.classify: done.classification}))
     for table in tables:
         show_table(table)
+    if done.pairs.cut_texts:
+        console.print(f"{done.pairs.cut_texts:,} texts were longer than the model reads and were cut")
     keep_bad_rows(bad, beside / "evaluation_bad_rows.jsonl")
     facts = {"model": args.model, "checkpoint": opened.fingerprint, "data": args.data, "split": split}
     numbers = {**facts, "gallery": len(done.pairs), "texts": done.pairs.texts, **done.flat()}

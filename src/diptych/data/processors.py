@@ -147,16 +147,22 @@ class Tokenizing(Protocol):
     """A processor of texts that can be asked which of them it cut.
 
     Attributes:
+        max_length: most tokens of a text.
         pad_id: fills up the shorter rows of a batch.
         fixed_length: tokens that every row is filled up to; None for the longest of the batch.
     """
 
+    max_length: int
     pad_id: int
 
     @property
     def fixed_length(self) -> int | None: ...
     def encode(self, values: Sequence[str]) -> tuple[list[np.ndarray], np.ndarray]:
         """Token ids of each text without padding (int32), and `[N]` bool: which texts were cut."""
+        ...
+
+    def __call__(self, values: Sequence[str]) -> dict[str, Tensor]:
+        """Texts to `{"ids": [N, T] int64, "mask": [N, T] bool}`."""
         ...
 
 
@@ -174,6 +180,7 @@ class TextProcessor:
         pad_id: what fills up shorter rows; those places have mask False.
         fill: fill every row up to `max_length`, for towers that read their padding too (SigLIP's).
         too_long: what becomes of longer texts: `"cut"`, and counted, or an `"error"`.
+        stop_id: a text ends with the first of this token, should somebody write it out, for towers that pool there.
         column: the table's column to read.
     """
 
@@ -187,13 +194,14 @@ class TextProcessor:
         pad_id: int = 0,
         fill: bool = False,
         too_long: TooLong = "cut",
+        stop_id: int | None = None,
         column: str = "text",
     ) -> None:
         if definition is None and vocab_size < 258:
             raise ValueError(f"--vocab-size is {vocab_size}; 256 bytes and two marks need at least 258")
         self.vocab_size, self.max_length, self.lowercase = vocab_size, max_length, lowercase
         self.too_long: TooLong = too_long
-        self.pad_id, self.fill, self.column = pad_id, fill, column
+        self.pad_id, self.fill, self.stop_id, self.column = pad_id, fill, stop_id, column
         self.definition = definition
         self._tokenizer = Tokenizer.from_str(definition) if definition else None
         if self._tokenizer:
@@ -235,11 +243,14 @@ class TextProcessor:
         if self._tokenizer is None:
             raise RuntimeError("this TextProcessor has no vocabulary yet: call fit(texts), or load a checkpoint")
         rows = [np.array(one.ids, dtype=np.int32) for one in self._tokenizer.encode_batch_fast(list(values))]
+        if self.stop_id is not None:
+            rows = [row[: 1 + int((row == self.stop_id).argmax())] if self.stop_id in row else row for row in rows]
         cut = np.array([len(row) > self.max_length for row in rows], dtype=bool)
         refuse_long(values, cut, self.max_length, self.too_long)
+        has_end = bool(cut.any()) and self._has_end()
         for i in np.flatnonzero(cut):
             kept = rows[i][: self.max_length]
-            rows[i] = np.append(kept[:-1], rows[i][-1]) if self._has_end() else kept
+            rows[i] = np.append(kept[:-1], rows[i][-1]) if has_end else kept
         return rows, cut
 
     def _has_end(self) -> bool:

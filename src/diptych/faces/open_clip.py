@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from diptych.core.model import Model
-from diptych.data.processors import ImageProcessor, TextProcessor
+from diptych.data.processors import ImageProcessor, Tokenizing
 from diptych.scoring.dot import Dot
 
 PADDING = -1
@@ -52,7 +52,7 @@ class TokenIds:
         context_length: T, of every row.
     """
 
-    processor: TextProcessor
+    processor: Tokenizing
     context_length: int
 
     def __call__(self, texts: str | Sequence[str]) -> Tensor:
@@ -94,9 +94,9 @@ class OpenClipFace(nn.Module):
     def __init__(self, model: Model) -> None:
         super().__init__()
         image, text, dot = model.processors.get("image"), model.processors.get("text"), dict(model.parts).get("dot")
-        if not isinstance(image, ImageProcessor) or not isinstance(text, TextProcessor) or not isinstance(dot, Dot):
+        if not isinstance(image, ImageProcessor) or not isinstance(text, Tokenizing) or not isinstance(dot, Dot):
             raise ValueError(
-                f"open_clip's face needs an ImageProcessor, a TextProcessor and a part 'dot'; this model has "
+                f"open_clip's face needs an ImageProcessor, a tokenizer and a part 'dot'; this model has "
                 f"processors { {name: type(one).__name__ for name, one in model.processors.items()} } and parts "
                 f"{sorted(model.parts)}"
             )

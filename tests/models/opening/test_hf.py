@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import diptych
+from diptych.encoders import HubText, TextTransformer, VisionTransformer
 from diptych.models import checkpoint
 
 SIZES = [(301, 227), (224, 500), (97, 64), (32, 32), (41, 200)]
@@ -33,7 +34,7 @@ def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture(scope="module")
 def model(folder: Path) -> Any:
-    return diptych.load(f"hf:{folder}")
+    return diptych.load(f"hf:{folder}", wrapped=True)
 
 
 def photographs(sizes: Sequence[tuple[int, ...]] = SIZES) -> list[Image.Image]:
@@ -145,10 +146,37 @@ def test_a_checkpoint_of_ours_gives_the_same_answers(folder: Path, model: Any, t
 
 
 def test_every_weight_is_of_use_and_the_layers_are_listed(folder: Path, model: Any):
-    copied: Any = diptych.load(f"hf:{folder}").train()
+    copied: Any = diptych.load(f"hf:{folder}", wrapped=True).train()
     pixels, words = copied.processors["image"](photographs()), copied.processors["text"](TEXTS)
     copied.parts["dot"](copied.encode("image", pixels), copied.encode("text", words)).square().sum().backward()
     unused = [name for name, weight in copied.named_parameters() if weight.grad is None]
     assert unused == []
     for tower in model.towers.values():
         assert len(tower.blocks) == 2
+
+
+@pytest.mark.parametrize("max_length", [None, 60, 12])
+def test_a_plain_clip_is_ours_with_the_same_answers(max_length: int | None, tmp_path: Path):
+    folder = saved(tmp_path / "clip", FAMILIES["clip"]())
+    native = diptych.load(f"hf:{folder}", max_length=max_length)
+    wrapped = diptych.load(f"hf:{folder}", max_length=max_length, wrapped=True)
+    assert isinstance(native.towers["image"], VisionTransformer) and isinstance(native.towers["text"], TextTransformer)
+    texts = [*NASTY, "a dog <|endoftext|> on the grass", "the cat " * 40]
+    with torch.no_grad():
+        for view, values in (("image", photographs()), ("text", texts)):
+            a, b = (one.encode(view, one.processors[view](values)).dense for one in (native, wrapped))
+            torch.testing.assert_close(a, b, **CLOSE)
+        pixels = native.processors["image"](photographs())
+        seen, peer = native.features("image", pixels).tokens, wrapped.features("image", pixels).tokens
+        norm: Any = peer_of(folder).vision_model.post_layernorm
+        torch.testing.assert_close(seen, norm(peer), **CLOSE)
+    assert torch.equal(native.parts["dot"].state_dict()["log_scale"], wrapped.parts["dot"].state_dict()["log_scale"])
+    kept = TEXTS  # fit into 12 tokens
+    a, b = (one.features("text", one.processors["text"](kept)).tokens for one in (native, wrapped))
+    torch.testing.assert_close(a, b, **CLOSE)
+
+
+def test_a_clip_that_is_not_plain_stays_wrapped(tmp_path: Path):
+    model, tokenizer, images = FAMILIES["clip"]()
+    model.config.text_config.eos_token_id = 5  # pools where our tokens do not end
+    assert isinstance(diptych.load(f"hf:{saved(tmp_path, (model, tokenizer, images))}").towers["text"], HubText)

@@ -1,7 +1,8 @@
 """Models of `transformers` by name: both towers of one that has two, or one tower for a pair.
 
 The towers are the library's own modules, wrapped, so tokens, pooled vectors and scores are those of the library's
-forward. Weights come from safetensors alone; a checkpoint of ours then holds all that is needed, without the network.
+forward; a plain CLIP becomes towers of ours (`hf_native.py`) unless that is not wanted. Weights come from safetensors
+alone; a checkpoint of ours then holds all that is needed, without the network.
 One exception: SigLIP 2 NaFlex keeps each image's shape, and here images of all shapes get that of a square one.
 
 Example:
@@ -19,6 +20,7 @@ from diptych.encoders.hub import module_class
 from diptych.encoders.hub_text import pooling_said, tokens_said
 from diptych.models.opening.hf_families import FAMILIES, Family, dot_of, family_of, head_of, width_of_embeddings
 from diptych.models.opening.hf_files import config_of, weights_of
+from diptych.models.opening.hf_native import as_native
 from diptych.models.opening.hf_towers import image_tower, text_tower
 from diptych.models.opening.tower import Tower, assembled
 
@@ -38,7 +40,7 @@ def open_hf(name: str, *, max_length: int | None, too_long: TooLong, wrapped: bo
         name: a folder, or a place on the hub.
         max_length: tokens of a text; None for what the model has places for; more stretches learned places.
         too_long: what becomes of texts of more tokens.
-        wrapped: the towers are wrapped in any case.
+        wrapped: keep the library's modules also of a plain CLIP, which ours answer for faster.
 
     Raises:
         ValueError: if it cannot be opened exactly as it was made; the message says what was found.
@@ -48,7 +50,10 @@ def open_hf(name: str, *, max_length: int | None, too_long: TooLong, wrapped: bo
     if absent:
         raise ValueError(f"hf:{name} has no weights for {absent}")
     text = _text_of(name, model, missing, family, max_length, too_long)
-    return assembled(_image_of(name, model, missing, family), text, dot_of(model))
+    opened = assembled(_image_of(name, model, missing, family), text, dot_of(model))
+    if wrapped or model.config.model_type != "clip":
+        return opened
+    return as_native(model, opened) or opened
 
 
 def hf_image(name: str) -> Tower:
