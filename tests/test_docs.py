@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -33,7 +34,8 @@ def of_open_clip(name: str) -> Callable[[Path], str]:
 
 
 def dinov2(folder: Path) -> str:
-    config = hf.Dinov2Config(**{**VISION, "mlp_ratio": 2})
+    vision: Any = {**VISION, "mlp_ratio": 2}
+    config = hf.Dinov2Config(**vision)
     return f"hf:{saved(folder, (hf.Dinov2Model(config), square(hf.ViTImageProcessor)))}"
 
 
@@ -87,7 +89,10 @@ def test_every_family_is_shown():
 def test_its_lines_run(block: str, tmp_path: Path):
     said = re.search(r'load\("(.+?)"', block)
     assert said is not None
-    made = [STAND_INS[name](tmp_path / str(i)) for i, name in enumerate(said[1].split("+"))]
+    made = []
+    for i, name in enumerate(said[1].split("+")):
+        (tmp_path / str(i)).mkdir()
+        made.append(STAND_INS[name](tmp_path / str(i)))
     code = "\n".join(line.removeprefix("    ") for line in block.splitlines()).replace(said[1], "+".join(made))
     names: dict = {"texts": ["a dog", "two dogs on the grass"], "images": pictures()[:2]}
     exec(code, names)

@@ -29,8 +29,8 @@ def as_native(model: Any, wrapped: Model) -> Model | None:
     vision, text = model.config.vision_config, model.config.text_config
     words = wrapped.processors["text"]
     end = _end_of(text, words)
-    same = {(one.hidden_act, one.layer_norm_eps) for one in (vision, text)}
-    if end is None or not same <= {("quick_gelu", 1e-5), ("gelu", 1e-5)} or len(same) > 1:
+    same = {(one.hidden_act, one.layer_norm_eps, one.intermediate_size / one.hidden_size) for one in (vision, text)}
+    if end is None or not same <= {("quick_gelu", 1e-5, 4.0), ("gelu", 1e-5, 4.0)} or len(same) > 1:
         return None
     seen, read = wrapped.towers["image"], wrapped.towers["text"]
     assert isinstance(seen, HubImage) and isinstance(read, HubText)
