@@ -8,6 +8,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from hf_checkpoints import FAMILIES, saved
 from PIL import Image
 
 import diptych.recipes
@@ -238,3 +239,50 @@ def test_help_names_every_command_and_every_flag_has_help(capsys: pytest.Capture
         assert "usage: diptych " + command in capsys.readouterr().out
     assert run("trian") == 2
     assert "no command 'trian'" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"hf:{saved(tmp_path_factory.mktemp('hf') / 'clip', FAMILIES['clip']())}"
+
+
+def test_embed_then_index_without_embedding_again(
+    clip: str, shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+):
+    out = tmp_path / "vectors"
+    assert run("embed", clip, shapes, "--out", out, "--shard-rows", "30") == 0
+    assert "72 images and 144 texts" in capsys.readouterr().err.replace("\n", " ")
+    assert run("embed", clip, shapes, "--out", out, "--shard-rows", "30") == 0  # is there already
+    assert run("index", clip, out, "--out", tmp_path / "index") == 0
+    capsys.readouterr()
+    assert run("search", tmp_path / "index", "a red circle", "--limit", "3", "--json") == 0
+    assert len(json.loads(capsys.readouterr().out)) == 3
+
+
+def test_embed_says_what_is_wrong(clip: str, shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture):
+    assert run("embed", "hf:" + str(tmp_path / "none"), shapes, "--out", tmp_path / "a") == 2
+    assert "none" in capsys.readouterr().err
+    assert run("embed", str(tmp_path / "none"), shapes, "--out", tmp_path / "a") == 2
+    assert "holds no run" in capsys.readouterr().err
+    assert run("embed", clip, shapes, "--out", tmp_path / "a", "--shard-rows", "0") == 2
+    assert "--shard-rows is 0" in capsys.readouterr().err
+    assert run("embed", clip, shapes, "--out", tmp_path / "a", "--too-long", "error", "--max-length", "3") == 2
+    assert "have more than 3 tokens" in capsys.readouterr().err
+    (tmp_path / "empty").mkdir()
+    assert run("embed", clip, tmp_path / "empty", "--out", tmp_path / "a") == 2
+    assert "empty" in capsys.readouterr().err
+
+
+def test_a_model_of_another_library_is_measured_and_trained_on(clip: str, shapes: Path, tmp_path: Path):
+    whole = ["--split", "all"]
+    assert run("evaluate", clip, shapes, *whole, "--json", tmp_path / "b.json", "--report", tmp_path / "r.html") == 0
+    words = ["train", shapes, "--init", clip, "--out", tmp_path / "run", "--epochs", "8", "--batch-size", "24"]
+    assert run(*words, "--freeze", "text", "--precision", "float32", "--lr", "1e-3") == 0
+    description = json.loads((tmp_path / "run" / "model" / "model.json").read_text())["model"]
+    assert description["towers"]["image"]["class"].endswith("HubImage") and description["frozen"] == ["text"]
+    assert run("evaluate", tmp_path / "run", shapes, *whole) == 0
+    before, after = (
+        json.loads(file.read_text())["t2i_mean_rank"]
+        for file in (tmp_path / "b.json", tmp_path / "run" / "evaluation.json")
+    )
+    assert after < 0.8 * before

@@ -47,7 +47,7 @@ def bert(folder: Path) -> str:
 def of_timm(folder: Path) -> str:
     model = timm.create_model("vit_tiny_patch16_224", img_size=32, depth=1, embed_dim=24, num_heads=2)
     args = {"img_size": 32, "depth": 1, "embed_dim": 24, "num_heads": 2}
-    save_for_hf(model, folder, model_args=args, safe_serialization=True)
+    save_for_hf(model, str(folder), model_args=args, safe_serialization=True)
     return f"timm:{folder}"
 
 
@@ -99,4 +99,4 @@ def test_its_lines_run(block: str, tmp_path: Path):
     result = next(names[name] for name in ("scores", "vectors", "patches", "words") if name in names)
     assert not isinstance(result, Embedding | Dataset)
     values = result.tokens if isinstance(result, Features) else result
-    assert len(values) == 2 and torch.isfinite(values).all()
+    assert values is not None and len(values) == 2 and torch.isfinite(values).all()
