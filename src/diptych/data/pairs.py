@@ -88,8 +88,14 @@ def prepare(
         progress: called with (images done, images in all).
 
     Raises:
-        ValueError: if no good row is left.
+        ValueError: if no good row is left, or the model has but one tower.
     """
+    lacking = [name for name in ("image", "text") if name not in processors]
+    if lacking:
+        raise ValueError(
+            f"the model has no {' and no '.join(lacking)} tower, and pairs need both: `diptych embed` takes models of "
+            "one tower; two are put together as IMAGE+TEXT"
+        )
     bad = bad if bad is not None else BadRows()
     image, text = processors["image"], processors["text"]
     view: View

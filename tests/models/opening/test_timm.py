@@ -17,6 +17,8 @@ from timm.models import save_for_hf
 from torch import Tensor, nn
 
 import diptych
+from diptych.data.pairs import prepare
+from diptych.data.sources import open_table
 from diptych.models import load, save
 from diptych.models.opening import timm as opening
 from diptych.models.opening.timm import timm_image
@@ -152,3 +154,9 @@ def test_alone_it_is_a_model_that_round_trips(tmp_path: Path):
     pixels = {"pixels": torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)}
     with torch.no_grad():
         assert torch.equal(load(tmp_path / "model").encode("image", pixels).dense, model.encode("image", pixels).dense)
+
+
+def test_a_model_of_one_tower_is_no_pair(tmp_path: Path, shapes: Path):
+    folder_of(tmp_path, "mobilenetv3_small_050")
+    with pytest.raises(ValueError, match="no text tower"):
+        prepare(open_table(shapes), diptych.load(f"timm:{tmp_path}").processors)

@@ -13,6 +13,7 @@ Pixels, tokens and activations are those of the checkpoint. Nothing pickled is o
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from diptych.models import checkpoint
 from diptych.models.opening.tower import Tower, assembled
 
 SCHEMES = ("hf", "open_clip", "timm", "sentence-transformers")
+_PAIR = re.compile(rf"(.+?)\+((?:{'|'.join(SCHEMES)}):.+)")
 PAIR_WIDTH = 512
 """Of the embedding of two towers that were never trained together."""
 
@@ -52,9 +54,8 @@ def load(
             raise ValueError(f"{name} is a checkpoint of ours: max_length, too_long and wrapped are not for it")
         return checkpoint.load(_checkpoint_in(Path(name)))
     too_long = too_long or "cut"
-    if "+" in rest:
-        image, _, text = str(name).partition("+")
-        return _pair(_image_tower(image), _text_tower(text, max_length, too_long))
+    if pair := _PAIR.fullmatch(str(name)):
+        return _pair(_image_tower(pair[1]), _text_tower(pair[2], max_length, too_long))
     if scheme == "timm":
         return assembled(_image_tower(str(name)), None)
     if scheme == "sentence-transformers":
