@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from diptych.cli import main
+from diptych.data.archive import Archive
 from diptych.data.sources import open_table
 from diptych.evaluation.evaluate import evaluate
 from diptych.models import load
@@ -50,3 +52,18 @@ def test_its_checkpoint_is_whole(runs: Path, shapes: Path):
 def test_sharding_wants_several_processes(shapes: Path, tmp_path: Path):
     with pytest.raises(ValueError, match="--shard needs several processes"):
         train(launched.recipe, open_table(shapes), tmp_path / "run", about={}, running=Running(shard=True))
+
+
+def test_two_processes_embed_what_one_embeds(runs: Path, shapes: Path, tmp_path: Path):
+    model, words = str(runs / "alone" / "model"), ["--shard-rows", "20"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", "-m"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    command = ["diptych", "embed", model, str(shapes), "--out", str(tmp_path / "two"), *words]
+    subprocess.run([*launcher, *command], env=environment, check=True)
+    assert main(["embed", model, str(shapes), "--out", str(tmp_path / "one"), *words]) == 0
+    one, two = (Archive.open(tmp_path / name) for name in ("one", "two"))
+    assert (two.rows, two.texts, two.shards) == (72, 144, 4)
+    for a, b in zip(one, two, strict=True):
+        assert a.rows().equals(b.rows())
+        for name in a.names():  # the same rows of each shard; the batches' sizes may differ
+            torch.testing.assert_close(a.vectors(name), b.vectors(name), rtol=0, atol=1e-3)
