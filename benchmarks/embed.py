@@ -101,6 +101,7 @@ class Ours:
     def __call__(self, table: Dataset, **options) -> Tensor:
         for folder in (*cache_root().glob("features/*/"), cache_root() / "arrays", self.scratch):
             shutil.rmtree(folder, ignore_errors=True)
+        Archive.begin(self.scratch, model=NAME, fingerprint=self.name)
         embed_table(self.model, table, self.scratch, fingerprint=self.name, **options)
         archive = finish(self.scratch, len(table), fingerprint=self.name, name=NAME, **self._shards(options))
         return torch.cat([shard.vectors(f"{self.view}/dense") for shard in archive]).float()
@@ -276,6 +277,7 @@ def scaling(given) -> list[Figure]:
         )
         shutil.rmtree(cache_root(), ignore_errors=True)
         began = time.perf_counter()
+        Archive.begin(scratch / str(count), model="small", fingerprint=name)
         run = partial(embed_table, model, rows, scratch / str(count), fingerprint=name, shard_rows=4096)
         held[count] = peak_memory(run) / 1e9
         each[count] = (time.perf_counter() - began) / (2 * count) * 1000

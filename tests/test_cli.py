@@ -268,6 +268,9 @@ def test_embed_says_what_is_wrong(clip: str, shapes: Path, tmp_path: Path, capsy
     assert "--shard-rows is 0" in capsys.readouterr().err
     assert run("embed", clip, shapes, "--out", tmp_path / "a", "--too-long", "error", "--max-length", "3") == 2
     assert "have more than 3 tokens" in capsys.readouterr().err
+    assert run("index", clip, shapes, "--out", tmp_path / "i", "--max-length", "10") == 0
+    assert run("search", tmp_path / "i", "a red circle", "--limit", "1") == 0  # opened again with that length
+    capsys.readouterr()
     (tmp_path / "empty").mkdir()
     assert run("embed", clip, tmp_path / "empty", "--out", tmp_path / "a") == 2
     assert "empty" in capsys.readouterr().err

@@ -16,7 +16,8 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalToken
 
 from diptych.cli import main
 from diptych.exporting import CannotExport, export, push
-from diptych.models import checkpoint, save
+from diptych.models import Towers, checkpoint, dual_encoder, save
+from diptych.scoring import Dot
 from diptych.training.run import reference_inputs
 
 SMALL = ["--image-size", "24", "--width", "16", "--vocab-size", "300", "--max-length", "16", "--batch-size", "24"]
@@ -89,9 +90,12 @@ def test_a_run_that_a_target_cannot_take_leaves_nothing(trained: Path, target: s
 def test_what_was_there_survives_an_export_that_fails(trained: Path, tmp_path: Path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("kept")
+    with pytest.raises(ValueError, match="holds no exported model"):
+        export(trained, tmp_path / "out", to="safetensors", overwrite=True)
+    (tmp_path / "out" / "model.json").write_text("an earlier export")
     with pytest.raises(CannotExport):
         export(trained, tmp_path / "out", to="hf", overwrite=True)
-    assert [p.name for p in tmp_path.rglob("*")] == ["out", "mine.txt"]
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["mine.txt", "model.json", "out"]
 
 
 def test_a_clip_goes_to_open_clip_and_comes_back(kept: Path, tmp_path: Path, capsys):
@@ -129,7 +133,7 @@ def test_notes_are_in_the_card(tmp_path: Path):
     [
         (["nowhere", "--to", "hf"], "nowhere holds no run"),
         (["UNFINISHED", "--to", "hf"], "is not finished"),
-        (["RUN", "--to", "safetensors", "--out", "RUN/model", "--overwrite"], "is the run itself"),
+        (["RUN", "--to", "safetensors", "--out", "RUN/model", "--overwrite"], "holds the model itself"),
         (["open_clip:ViT-B-23", "--to", "open_clip"], "no architecture 'ViT-B-23'; near it: ViT-B-32"),
         (["RUN", "--to", "safetensors", "--out", "RUN/run.json"], "is a file; --out is the folder to write"),
     ],
@@ -202,3 +206,14 @@ def test_a_name_that_the_hub_does_not_take_is_said(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(huggingface_hub, "HfApi", lambda: Hub(HFValidationError("no spaces")))
     with pytest.raises(ValueError, match=r"--push-to-hub my model: expected ORGANISATION/NAME \(no spaces\)"):
         push(tmp_path, "my model")
+
+
+def test_what_holds_the_model_is_not_replaced(tmp_path: Path):
+    model = dual_encoder(Towers(image_size=16, width=8, vocab_size=300, patch=4), parts={"dot": Dot()})
+    model.processors["text"].fit(["a dog"])
+    save(model, tmp_path / "runs" / "x" / "model", reference=reference_inputs(model))
+    (tmp_path / "runs" / "letters").mkdir()
+    for out in (tmp_path / "runs", tmp_path / "runs" / "x", tmp_path / "runs" / "x" / "model"):
+        with pytest.raises(ValueError, match="holds "):
+            export(tmp_path / "runs" / "x", out, to="safetensors", overwrite=True)
+    assert (tmp_path / "runs" / "letters").exists() and (tmp_path / "runs" / "x" / "model" / "model.json").exists()

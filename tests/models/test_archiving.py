@@ -15,12 +15,14 @@ from torch.nn import functional as F
 from diptych.core.model import Model
 from diptych.data.archive import Archive, ArchiveError, Shard
 from diptych.data.bad_rows import BadRows
-from diptych.data.pairs import prepare
+from diptych.data.cache import cache_root
+from diptych.data.pairs import prepare, tokenize
+from diptych.data.processors import TextProcessor
 from diptych.data.sources import open_table
 from diptych.models import Towers, dual_encoder
 from diptych.models.archiving import embed_table, finish
 from diptych.models.checkpoint import fingerprint
-from diptych.models.embed import embed, with_frozen_features
+from diptych.models.embed import embed, stored_features, with_frozen_features
 from diptych.scoring import Dot
 
 ROUNDED = 1e-4  # features are kept in bf16 (relative 2^-9), vectors in float16: cosines move by less than this
@@ -59,8 +61,11 @@ class Counted:
         return count
 
 
-def archive(model: Model, rows: Dataset, folder: Path, *, shard_rows: int = 20, **more) -> Archive:
+def archive(
+    model: Model, rows: Dataset, folder: Path, *, shard_rows: int = 20, overwrite: bool = False, **more
+) -> Archive:
     name = fingerprint(model)
+    Archive.begin(folder, model="tiny", fingerprint=name, overwrite=overwrite)
     embed_table(model, rows, folder, fingerprint=name, shard_rows=shard_rows, **more)
     return finish(folder, len(rows), fingerprint=name, name="tiny", source="shapes", shard_rows=shard_rows)
 
@@ -81,8 +86,8 @@ def test_the_vectors_are_those_of_embed(rows: Dataset, tmp_path: Path):
         assert F.cosine_similarity(joined(there, f"{view}/dense"), wanted).min() > 1 - ROUNDED
     last = list(there)[3]
     table = last.rows()
-    assert table["id"].to_pylist() == rows["id"][60:] and table["row"].to_pylist() == list(range(60, 72))
-    assert table["shape"].to_pylist() == rows["shape"][60:] and table["path"][0].as_py().endswith("060.png")
+    assert table["id"].to_pylist() == rows["id"][60:] and table["_row"].to_pylist() == list(range(60, 72))
+    assert table["shape"].to_pylist() == rows["shape"][60:] and table["_image"][0].as_py().endswith("060.png")
     assert last.vectors("text/owner").tolist() == [i // 2 for i in range(24)]
 
 
@@ -139,6 +144,7 @@ def test_training_and_evaluation_find_what_embed_computed(rows: Dataset, tmp_pat
 def test_several_processes_make_the_same_archive(rows: Dataset, tmp_path: Path):
     model = model_of(rows)
     name = fingerprint(model)
+    Archive.begin(tmp_path / "a", model="tiny", fingerprint=name)
     for number in (1, 0):
         embed_table(model, rows, tmp_path / "a", fingerprint=name, shard_rows=20, part=(number, 2))
     both = finish(tmp_path / "a", len(rows), fingerprint=name, name="tiny", shard_rows=20)
@@ -185,6 +191,12 @@ def test_what_is_there_is_not_lost(rows: Dataset, tmp_path: Path):
     with pytest.raises(ArchiveError, match="of another model"):
         archive(model_of(rows, seed=1), rows, tmp_path / "a")
     assert archive(model_of(rows, seed=1), rows, tmp_path / "a", overwrite=True).rows == 72
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards" / "shard-00000.parquet").write_text("of somebody else")
+    with pytest.raises(ArchiveError, match="something else"):
+        archive(model_of(rows), rows, tmp_path / "shards")
+    with pytest.raises(ArchiveError, match="is a file"):
+        archive(model_of(rows), rows, tmp_path / "shards" / "shard-00000.parquet")
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "dear.txt").write_text("do not lose this")
     with pytest.raises(ArchiveError, match="something else"):
@@ -198,5 +210,63 @@ def test_what_is_no_archive_is_said(tmp_path: Path, rows: Dataset):
     with pytest.raises(ArchiveError, match="has no 'image/lexical'"):
         next(iter(there)).vectors("image/lexical")
     (tmp_path / "a" / "archive.json").write_text("{")
-    with pytest.raises(ArchiveError, match="damaged"):
+    with pytest.raises(ArchiveError, match="not finished"):
         Archive.open(tmp_path / "a")
+    assert archive(model_of(rows), rows, tmp_path / "a").rows == 72  # as it says
+
+
+def test_what_was_left_by_a_crash_is_no_obstacle(rows: Dataset, tmp_path: Path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / ".shard-00000.parquet.123.writing").write_text("half")
+    assert archive(model_of(rows), rows, tmp_path / "a").rows == 72
+
+
+def test_an_interrupted_replacement_is_not_taken_for_either_model(rows: Dataset, tmp_path: Path):
+    archive(model_of(rows), rows, tmp_path / "a")
+
+    def stop(done: int, total: int, items: int) -> None:
+        if done > 25:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        archive(model_of(rows, seed=1), rows, tmp_path / "a", overwrite=True, progress=stop)
+    with pytest.raises(ArchiveError, match="not finished"):
+        Archive.open(tmp_path / "a")
+    with pytest.raises(ArchiveError, match="of another model"):  # what was begun is the second's now
+        archive(model_of(rows), rows, tmp_path / "a")
+
+
+def test_a_picture_changed_meanwhile_is_made_again(tmp_path: Path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for i in range(3):
+        Image.new("RGB", (30, 20), (80 * i, 0, 0)).save(folder / f"{i}.png")
+    rows = open_table(folder, needs_text=False)
+    model = model_of(Dataset.from_dict({"text": [["a"]]}))
+
+    def change(done: int, total: int, items: int) -> None:
+        Image.new("RGB", (31, 20), (0, 0, 200)).save(folder / "2.png")
+
+    before = joined(archive(model, rows, tmp_path / "a", progress=change), "image/dense")
+    after = joined(archive(model, rows, tmp_path / "a"), "image/dense")
+    assert torch.equal(before[:2], after[:2]) and not torch.equal(before[2], after[2])
+
+
+def test_columns_of_ours_are_not_replaced(rows: Dataset, tmp_path: Path):
+    more = rows.add_column("path", ["theirs"] * 72).add_column("row", list(range(72)))  # type: ignore[call-arg]
+    table = next(iter(archive(model_of(rows), more, tmp_path / "a"))).rows()
+    assert table["path"][0].as_py() == "theirs" and table["_image"][0].as_py().endswith("000.png")
+    with pytest.raises(ValueError, match="_row"):
+        archive(model_of(rows), rows.add_column("_row", [0] * 72), tmp_path / "b")  # type: ignore[call-arg]
+
+
+def test_filled_texts_have_features_of_their_own_length(rows: Dataset):
+    model = model_of(rows)
+    texts = ["a red circle", "one square"]
+    for length in (10, 20):
+        fill = TextProcessor(300, max_length=length, definition=model.processors["text"].definition, fill=True)  # type: ignore[attr-defined]
+        stored_features(model, "text", tokenize(texts, fill)[0])
+    counted = Counted(model)
+    stored_features(model, "text", tokenize(texts, fill)[0])
+    assert counted.ran["text"] == 0
+    assert len(list((cache_root() / "features").glob("*/pooled"))) == 2

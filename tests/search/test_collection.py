@@ -59,6 +59,7 @@ def test_a_searcher_follows_a_moved_model_only_if_it_is_the_same(shapes: Path, t
 
 def test_an_archive_makes_the_index_that_its_table_makes(shapes: Path, tmp_path: Path):
     rows, opened = open_table(shapes), open_model(checkpoint(tmp_path / "model", width=8))
+    Archive.begin(tmp_path / "a", model=opened.name, fingerprint=opened.fingerprint)
     embed_table(opened.model, rows, tmp_path / "a", fingerprint=opened.fingerprint, shard_rows=30)
     finish(tmp_path / "a", len(rows), fingerprint=opened.fingerprint, name=opened.name, shard_rows=30)
     assert index_archive(Archive.open(tmp_path / "a"), tmp_path / "one") == 72

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Literal
 
-from diptych.commands.flags import add_data, add_model, keep_bad_rows, model_of, parse, parser_for, table_of
+from diptych.commands.flags import (
+    add_data,
+    add_model,
+    keep_bad_rows,
+    kept_beside,
+    model_of,
+    parse,
+    parser_for,
+    table_of,
+)
 
-DTYPE_HELP = "that vectors are kept in; float16 changes a cosine by about 0.00001"
+DTYPE_HELP = "that vectors are kept in; the towers' features, of which they are made, are kept in bf16"
 PRECISION_HELP = "of the towers: auto is bf16 where it is fast and faithful"
 THREADS_HELP = "that decode images ahead; default: one a core. Several processes: torchrun -m diptych embed ..."
 
@@ -33,10 +43,11 @@ def embed(argv: Sequence[str]) -> None:
     from accelerate import PartialState
 
     from diptych.console import bars, console
+    from diptych.data.archive import Archive
     from diptych.data.bad_rows import BadRows
     from diptych.data.sources import holdout, select_split
     from diptych.models.archiving import embed_table, finish
-    from diptych.training.processes import join_processes, wait_for_all, world
+    from diptych.training.processes import from_first, join_processes, wait_for_all, world
 
     join_processes()
     console.quiet = world()[0] > 0
@@ -45,7 +56,11 @@ def embed(argv: Sequence[str]) -> None:
     table = table_of(args, bad, needs_text=False)
     rows = select_split(table if args.split == "all" else holdout(table), args.split)
     opened.model.to(PartialState().device)
-    with bars() as shown:
+    from_first(
+        lambda: Archive.begin(args.out, model=opened.name, fingerprint=opened.fingerprint, overwrite=args.overwrite)
+    )
+    is_first = world()[0] == 0
+    with kept_beside(bad, args.out) if is_first else nullcontext(), bars() as shown:
         embed_table(
             opened.model,
             rows,
@@ -56,18 +71,18 @@ def embed(argv: Sequence[str]) -> None:
             dtype=getattr(torch, args.dtype),
             threads=args.threads,
             part=world(),
-            overwrite=args.overwrite,
             bad=bad,
             progress=shown.embedded,
         )
     wait_for_all()
-    if world()[0] > 0:
+    if not is_first:
         return
     archive = finish(
         args.out,
         len(rows),
         fingerprint=opened.fingerprint,
         name=opened.name,
+        options=opened.options,
         source=args.data,
         shard_rows=args.shard_rows,
     )

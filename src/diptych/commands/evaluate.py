@@ -40,8 +40,7 @@ def evaluate(argv: Sequence[str]) -> None:
     parser.add_argument("--report", type=Path | None, default=None, help="the page; default: RUN/report.html")
     args = parse(parser, argv)
     opened = model_of(args)
-    run = Path(args.model) if Path(args.model).is_dir() else None
-    beside = run or Path.cwd()
+    run = Path(args.model) if Path(args.model).is_dir() else None  # else files are written where they are asked for
     bad = BadRows()
     rows, split = held_out_rows(table_of(args, bad), args.split)
     with bars() as shown:
@@ -62,12 +61,16 @@ def evaluate(argv: Sequence[str]) -> None:
         show_table(table)
     if done.pairs.cut_texts:
         console.print(f"{done.pairs.cut_texts:,} texts were longer than the model reads and were cut")
-    keep_bad_rows(bad, beside / "evaluation_bad_rows.jsonl")
     facts = {"model": args.model, "checkpoint": opened.fingerprint, "data": args.data, "split": split}
     numbers = {**facts, "gallery": len(done.pairs), "texts": done.pairs.texts, **done.flat()}
-    write_json(args.json or beside / "evaluation.json", numbers)
-    curves = {"loss": [(line["step"], line["loss"]) for line in (read_log(run) if run else [])]}
-    examples = gallery(done, picture=thumbnail)
-    report = Report("Evaluation", facts, curves if curves["loss"] else {}, tables=tables, gallery=examples)
-    page = write_html(report, args.report or beside / "report.html")
-    console.print(f"report: {page}", highlight=False)
+    if run:
+        keep_bad_rows(bad, run / "evaluation_bad_rows.jsonl")
+    elif len(bad):
+        console.print(bad.summary(), highlight=False)
+    if file := args.json or (run and run / "evaluation.json"):
+        write_json(file, numbers)
+    if file := args.report or (run and run / "report.html"):
+        curves = {"loss": [(line["step"], line["loss"]) for line in (read_log(run) if run else [])]}
+        examples = gallery(done, picture=thumbnail)
+        report = Report("Evaluation", facts, curves if curves["loss"] else {}, tables=tables, gallery=examples)
+        console.print(f"report: {write_html(report, file)}", highlight=False)

@@ -125,7 +125,9 @@ def keep_bad_rows(bad: BadRows, file: Path) -> None:
     from diptych.console import console
     from diptych.data.bad_rows import BadRows
 
-    if len(bad) and file.parent.is_dir():
+    if not len(bad):
+        file.unlink(missing_ok=True)  # of an earlier time
+    elif file.parent.is_dir():
         kept = BadRows(file)
         kept.extend(bad)
         console.print(kept.summary(), highlight=False)

@@ -24,6 +24,9 @@ def index(argv: Sequence[str]) -> None:
     args = parse(parser, argv)
     opened = model_of(args)
     if (Path(args.data) / "archive.json").is_file():
+        given = [name for name in ("image_column", "text_column", "id_column") if args[name] is not None]
+        if given or args.split != "all":
+            raise ValueError(f"{args.data} is an archive, all of which is indexed: give no --split and no columns")
         archive = Archive.open(args.data)
         if archive.fingerprint != opened.fingerprint:
             raise ValueError(f"{args.data} holds embeddings of another model ({archive.model}): embed with this one")

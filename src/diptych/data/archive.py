@@ -1,12 +1,13 @@
 """Embeddings of a collection on disk, shard by shard: what `diptych embed` writes and everything else may read.
 
-    archive.json                whose vectors these are: model, fingerprint, precision, what was embedded
-    shard-00000.parquet         a row an image: number in its table, id, texts, path, every other column
+    archive.json                whose vectors these are: model, fingerprint, precision, what was embedded; written first
+                                as begun, so that no other folder is taken for one, and again when all is there
+    shard-00000.parquet         a row an image: `_row` in its table, `_image` its path, id, text, every other column
     shard-00000.safetensors     "image/dense" [rows, D], "text/dense" [texts, D], "text/owner" [texts] int64
     shard-00000.json            written last: the key of what the shard was made of, its counts, its bad rows
 
 A shard is whole if its JSON is there and its files have the sizes that this says. Reading one needs the memory of one.
-Vectors are float16: of unit vectors that changes a cosine by less than 0.0005, in practice by 0.00001.
+Vectors are float16 and made of features kept in bf16, which together move a cosine by about 0.0005 at most.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -40,6 +41,7 @@ class Facts:
 
     Attributes:
         key: hash of everything the shard depends on.
+        fingerprint: of the model.
         rows, texts: how many it has.
         cut_texts: how many of them were cut to the model's length.
         precision: view -> that of its tower.
@@ -48,6 +50,7 @@ class Facts:
     """
 
     key: str
+    fingerprint: str
     rows: int
     texts: int
     cut_texts: int = 0
@@ -95,7 +98,7 @@ class Shard:
             return file.get_tensor(name)
 
     def rows(self) -> pa.Table:
-        """The shard's rows: `row`, `id`, `text`, `path` and the collection's other columns."""
+        """The shard's rows: `_row`, `id`, `text`, `_image` (its path) and the collection's other columns."""
         return pq.read_table(self.stem.with_suffix(".parquet"))
 
     def _open(self) -> Any:
@@ -116,7 +119,7 @@ class Shard:
         require_room(self.folder, rows.nbytes + sum(tensor.nbytes for tensor in tensors.values()))
         self.stem.with_suffix(".json").unlink(missing_ok=True)
         files = {suffix: self.stem.with_suffix(suffix) for suffix in (".parquet", ".safetensors", ".json")}
-        writing = {suffix: file.with_name(f".{file.name}.writing") for suffix, file in files.items()}
+        writing = {suffix: file.with_name(f".{file.name}.{os.getpid()}.writing") for suffix, file in files.items()}
         pq.write_table(rows, writing[".parquet"], compression="zstd")
         save_file(tensors, writing[".safetensors"])
         sizes = {files[suffix].name: writing[suffix].stat().st_size for suffix in (".parquet", ".safetensors")}
@@ -140,6 +143,7 @@ class Archive:
     Attributes:
         folder: where it lies.
         model: the name it was loaded by.
+        options: what else it was loaded with, such as `max_length`.
         fingerprint: of the model; vectors of another do not compare.
         precision: view -> that of its tower.
         source: what was embedded, in words.
@@ -162,41 +166,59 @@ class Archive:
     rows: int
     texts: int
     cut_texts: int = 0
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def begin(cls, folder: str | Path, *, model: str, fingerprint: str, overwrite: bool = False) -> None:
+        """Claim a folder for embeddings of a model; until `write`, it cannot be opened.
+
+        Args:
+            folder: empty, not there, or an archive.
+            model: the name it was loaded by.
+            fingerprint: of the model.
+            overwrite: whether embeddings of another model may be replaced.
+
+        Raises:
+            ArchiveError: if the folder holds anything else, or embeddings of another model.
+        """
+        folder = Path(folder)
+        if folder.exists() and not folder.is_dir():
+            raise ArchiveError(f"{folder} is a file; --out is the folder to write")
+        file = folder / "archive.json"
+        if not file.exists() and folder.exists() and any(not one.name.startswith(".") for one in folder.iterdir()):
+            raise ArchiveError(f"{folder} holds something else than embeddings; give another --out")
+        there = _read(file) if file.exists() else None
+        if there is not None and there.get("fingerprint") != fingerprint and not overwrite:
+            raise ArchiveError(
+                f"{folder} holds embeddings of another model ({there.get('model')}); give another --out, or --overwrite"
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(file, {"format": FORMAT, "state": "begun", "model": model, "fingerprint": fingerprint})
 
     @classmethod
     def open(cls, folder: str | Path) -> Self:
         """Open an archive; no vector is read.
 
         Raises:
-            ArchiveError: if there is none, it is of a newer format, or a shard is missing or cut short.
+            ArchiveError: if there is none, it was not finished, is of a newer format, or lacks a shard.
         """
-        archive = cls.described(folder)
+        folder = Path(folder)
+        file = folder / "archive.json"
+        if not file.exists():
+            raise ArchiveError(f"{folder} has no archive.json; give a folder that `diptych embed --out` wrote")
+        said = _read(file)
+        if said is None or said.get("state") != "ready":
+            raise ArchiveError(f"the embedding in {folder} was not finished: give the same `diptych embed` again")
+        if said["format"] > FORMAT:
+            raise ArchiveError(f"{file} is of a newer format than {FORMAT}: update diptych")
+        known = {one.name for one in fields(cls)} & set(said)
+        archive = cls(folder=folder, **{name: said[name] for name in known})
         missing = [shard.number for shard in archive if shard.facts() is None]
         if missing:
             raise ArchiveError(
                 f"shards {missing[:5]} of {folder} are missing or cut short: give the same `diptych embed` again"
             )
         return archive
-
-    @classmethod
-    def described(cls, folder: str | Path) -> Self:
-        """What `archive.json` says, whether or not the shards are there.
-
-        Raises:
-            ArchiveError: if there is none, or it is of a newer format.
-        """
-        folder = Path(folder)
-        file = folder / "archive.json"
-        if not file.exists():
-            begun = " (the embedding there was not finished: give the same command again)" if _shards(folder) else ""
-            raise ArchiveError(f"{folder} has no archive.json{begun}; give a folder that `diptych embed --out` wrote")
-        try:
-            said = json.loads(file.read_text())
-        except ValueError as error:
-            raise ArchiveError(f"{file} is damaged ({error}); give the same `diptych embed` again") from error
-        if said.pop("format", 0) > FORMAT:
-            raise ArchiveError(f"{file} is of a newer format than {FORMAT}: update diptych")
-        return cls(folder=folder, **said)
 
     def __iter__(self) -> Iterator[Shard]:
         return (Shard(self.folder, number) for number in range(self.shards))
@@ -206,10 +228,26 @@ class Archive:
         for number in _shards(self.folder):
             if number >= self.shards:
                 Shard(self.folder, number).remove()
-        content = {"format": FORMAT, **{name: value for name, value in asdict(self).items() if name != "folder"}}
-        writing = self.folder / ".archive.json.writing"
-        writing.write_text(json.dumps(content, indent=1, ensure_ascii=False))
-        os.replace(writing, self.folder / "archive.json")
+        said = {name: value for name, value in asdict(self).items() if name != "folder"}
+        _write(self.folder / "archive.json", {"format": FORMAT, "state": "ready", **said})
+
+
+def _read(file: Path) -> dict[str, Any] | None:
+    """What an `archive.json` says; None if it is damaged: its shards still say what they are made of."""
+    try:
+        said = json.loads(file.read_text())
+    except ValueError:
+        return None
+    return said if isinstance(said, dict) and "format" in said else None
+
+
+def _write(file: Path, content: Mapping[str, Any]) -> None:
+    writing = file.with_name(f".{file.name}.{os.getpid()}.writing")
+    with writing.open("w") as written:
+        json.dump(content, written, indent=1, ensure_ascii=False)
+        written.flush()
+        os.fsync(written.fileno())
+    os.replace(writing, file)
 
 
 def _shards(folder: Path) -> list[int]:

@@ -67,8 +67,10 @@ class HubText(Encoder):
         from transformers import AutoModel, AutoTokenizer
 
         try:
-            model = AutoModel.from_pretrained(name, use_safetensors=True)
-            tokenizer = AutoTokenizer.from_pretrained(name)
+            model, said = AutoModel.from_pretrained(
+                name, use_safetensors=True, output_loading_info=True, trust_remote_code=False
+            )
+            tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
         except (OSError, ValueError) as error:
             raise ValueError(f"cannot open the text model {str(name)!r}: {error}") from error
         backend = getattr(tokenizer, "backend_tokenizer", None)
@@ -77,8 +79,15 @@ class HubText(Encoder):
         places = getattr(model.config, "max_position_embeddings", None)
         if max_length and places and max_length > places:
             raise ValueError(f"the text model {str(name)!r} has {places} places; --max-length is {max_length}")
-        encoder = cls(plain_config(model.config), pooling=pooling_said(name))
-        encoder.backbone.load_state_dict(model.state_dict())
+        encoder = cls(plain_config(model.config), pooling=pooling_said(name), pooler=False)
+        wanted = set(encoder.backbone.state_dict())
+        missing = sorted(wanted & set(said["missing_keys"]))
+        if missing:
+            raise ValueError(
+                f"the text model {str(name)!r} lacks the weights {missing[:5]} ({len(missing)} in all), which would be "
+                "drawn at random: take a whole checkpoint"
+            )
+        encoder.backbone.load_state_dict({key: x for key, x in model.state_dict().items() if key in wanted})
         processor = TextProcessor(
             len(tokenizer),
             max_length=max_length or min(tokens_said(name), tokenizer.model_max_length),

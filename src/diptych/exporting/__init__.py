@@ -23,8 +23,12 @@ from diptych.exporting.onnx import write_onnx
 from diptych.exporting.open_clip import write_open_clip
 from diptych.exporting.safetensors import write_safetensors
 from diptych.exporting.source import Source, open_source
+from diptych.models.opening import scheme_of
 
 Target = Literal["hf", "open_clip", "onnx", "safetensors"]
+
+MARKS = ("model.json", "onnx.json", "open_clip_config.json", "config.json")
+"""Of which every export has one."""
 
 _WRITERS: Mapping[str, Callable[[Model, Path], list[str]]] = {
     "hf": write_hf,
@@ -66,8 +70,9 @@ def export(run: str | Path, out: str | Path, *, to: Target, overwrite: bool = Fa
     folder = absolute(out)
     require_free(folder, overwrite=overwrite)
     source = open_source(str(run))
-    if source.checkpoint is not None and folder in (source.checkpoint.resolve(), source.checkpoint.resolve().parent):
-        raise ValueError(f"--out {out} is the run itself; give another folder")
+    place = source.checkpoint or Path(scheme_of(run)[1])
+    if place.exists() and (folder == place.resolve() or folder in place.resolve().parents):
+        raise ValueError(f"--out {out} holds the model itself, {place}; give another folder")
     with replacement(folder) as written:
         notes = _write(source, written, to)
         (written / "README.md").write_text(write_card(source, to, notes), encoding="utf-8")
@@ -84,12 +89,16 @@ def require_free(folder: Path, *, overwrite: bool) -> None:
     """Refuse to replace what is there unasked.
 
     Raises:
-        ValueError: if `folder` is a file, or has anything in it and `overwrite` is false.
+        ValueError: if `folder` is a file, has anything in it and `overwrite` is false, or anything but an export.
     """
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} is a file; --out is the folder to write")
-    if folder.exists() and any(folder.iterdir()) and not overwrite:
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    if not overwrite:
         raise ValueError(f"{folder} is not empty; choose another --out, or --overwrite it")
+    if not any((folder / name).is_file() for name in MARKS):
+        raise ValueError(f"{folder} holds no exported model; --overwrite replaces nothing else")
 
 
 __all__ = ["CannotExport", "Exported", "Target", "export", "push", "require_free"]

@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
-from datasets import Dataset
+from datasets import Audio, Dataset
+from datasets import Image as DecodedImage
 from torch import Tensor, nn
 
 from diptych.core.configuration import describe
@@ -36,12 +37,12 @@ from diptych.data.views import Arrays, View
 from diptych.models.embed import TRIED, batches
 from diptych.models.modes import evaluating
 from diptych.models.precision import Precision
-from diptych.models.stored import TowerStore
+from diptych.models.stored import TowerStore, filled
 
 Progress = Callable[[int, int, int], None]
 SHARD_ROWS = 16384
 CHUNK_BYTES = 1 << 27
-"""Of decoded pixels that are held at a time; one such chunk is embedded, one waits, one is being decoded."""
+"""Of decoded pixels in a chunk; one is embedded while another is decoded."""
 NAMES = {"items": ((16,), "uint8")}
 
 
@@ -101,17 +102,18 @@ class Archiver:
     def key(self, block: Dataset) -> str:
         """A hash of everything that a shard of these rows depends on."""
         about = [self.fingerprint, self.asked, str(self.dtype)]
-        others = block.select_columns([name for name in block.column_names if name != "image"])
-        rows = [hash_of(repr(others[i : i + 1024])) for i in range(0, len(others), 1024)]
+        others = block.select_columns(_plain(block)).with_format("arrow")
+        rows = [hash_of(repr(others[i : i + 1024].to_pydict())) for i in range(0, len(others), 1024)]  # type: ignore[union-attr]
         return hash_of(about, rows, content_of(block, "image") if "image" in self.model.towers else None)
 
     def shard(
-        self, block: Dataset, first: int, done: Callable[[int, int], None]
+        self, block: Dataset, key: str, first: int, done: Callable[[int, int], None]
     ) -> tuple[pa.Table, dict[str, Tensor], Facts]:
         """Rows, vectors and facts of a shard.
 
         Args:
             block: its rows.
+            key: that they had before any of them was read.
             first: number of the first of them in the table.
             done: told (rows, items) that were just embedded.
         """
@@ -130,7 +132,8 @@ class Archiver:
             vectors["text/owner"] = torch.from_numpy(owner)
             done(0 if "image" in self.model.towers else len(block), len(owner))
         precision = {view: store.precision for view, store in self._stores.items()}
-        facts = Facts(self.key(block), len(kept), sum(map(len, texts)), cut, precision, tuple(bad))
+        count = sum(map(len, texts)) if "text" in self.model.towers else 0
+        facts = Facts(key, self.fingerprint, len(kept), count, cut, precision, tuple(bad))
         return _row_table(kept, first + rows), vectors, facts
 
     def _heads(self, view: str, pooled: Tensor) -> dict[str, Tensor]:
@@ -146,10 +149,12 @@ class Archiver:
                     out[f"{view}/{space}"] = torch.cat(parts)
         return out
 
-    def _store(self, view: str, first: Callable[[], Mapping[str, Tensor]]) -> TowerStore:
+    def _store(
+        self, view: str, first: Callable[[], Mapping[str, Tensor]], fill: tuple[int, int] | None = None
+    ) -> TowerStore:
         """The store of a view's tower, open for as long as this is."""
         if view not in self._stores:
-            store = TowerStore(self.model, view, precision=self.asked, first=first)
+            store = TowerStore(self.model, view, precision=self.asked, filled=fill, first=first)
             self._open.enter_context(store.filling())
             self._stores[view] = store
         return self._stores[view]
@@ -157,7 +162,7 @@ class Archiver:
     def _texts(self, view: View) -> Tensor:
         if not len(view):
             return torch.zeros(0, _width(self.model, "text"))
-        store = self._store("text", partial(view.take, np.arange(min(len(view), TRIED))))
+        store = self._store("text", partial(view.take, np.arange(min(len(view), TRIED))), filled(view))
         return self._values(store, item_hashes(view), view)
 
     def _images(
@@ -214,11 +219,10 @@ def embed_table(
     dtype: torch.dtype = torch.float16,
     threads: int | None = None,
     part: tuple[int, int] = (0, 1),
-    overwrite: bool = False,
     bad: BadRows | None = None,
     progress: Progress | None = None,
 ) -> None:
-    """Embed the images and texts of a table into an archive; `finish` it once all parts are done.
+    """Embed the images and texts of a table into an archive: after `Archive.begin`, before `finish`.
 
     Args:
         model: in eval mode.
@@ -228,19 +232,14 @@ def embed_table(
         shard_rows: images of a shard.
         precision, dtype, threads: see `Archiver`.
         part: (number, of how many): of several processes each makes every so-many-th shard.
-        overwrite: whether an archive of another model may be replaced.
         bad: told of images that cannot be decoded.
         progress: told (rows done, rows in all, items embedded so far), of this part.
 
     Raises:
-        ArchiveError: if the folder holds anything else, or an archive of another model.
-        ValueError: if the table has no rows, or a shard no image that can be decoded.
         OSError: if the disk is full; what is there is kept.
     """
     folder = Path(folder)
     with Archiver(model, fingerprint=fingerprint, precision=precision, dtype=dtype, threads=threads) as archiver:
-        _require_free(folder, fingerprint, overwrite)
-        folder.mkdir(parents=True, exist_ok=True)
         starts = range(0, len(table), shard_rows)[part[0] :: part[1]]
         total = sum(min(shard_rows, len(table) - start) for start in starts)
         count = [0, 0]
@@ -256,7 +255,7 @@ def embed_table(
             shard, key = Shard(folder, start // shard_rows), archiver.key(block)
             facts = shard.facts()
             if facts is None or facts.key != key:
-                rows, vectors, facts = archiver.shard(block, start, done)
+                rows, vectors, facts = archiver.shard(block, key, start, done)
                 shard.write(rows, vectors, facts)
             else:
                 done(len(block), 0)
@@ -265,7 +264,14 @@ def embed_table(
 
 
 def finish(
-    folder: Path, rows: int, *, fingerprint: str, name: str, source: str = "", shard_rows: int = SHARD_ROWS
+    folder: Path,
+    rows: int,
+    *,
+    fingerprint: str,
+    name: str,
+    options: Mapping[str, Any] | None = None,
+    source: str = "",
+    shard_rows: int = SHARD_ROWS,
 ) -> Archive:
     """Write `archive.json` of shards that are all there.
 
@@ -273,17 +279,25 @@ def finish(
         folder: of the archive.
         rows: of the table.
         fingerprint, shard_rows: as `embed_table` was given them.
-        name: what the model was opened by.
+        name, options: what the model was opened by and with.
         source: what the table is, in words.
 
     Raises:
-        ArchiveError: if a shard is missing, or none of them has a row.
+        ArchiveError: if a shard is missing, of another model, or of another precision, or none of them has a row.
     """
     shards = [Shard(folder, number) for number in range(-(-rows // shard_rows))]
     facts = [one for shard in shards if (one := shard.facts()) is not None]
     if len(facts) < len(shards):
         missing = [shard.number for shard in shards if shard.facts() is None]
         raise ArchiveError(f"shards {missing[:5]} of {folder} are not there: give the same command again")
+    if {one.fingerprint for one in facts} != {fingerprint}:
+        raise ArchiveError(f"{folder} was written by two models at once: give the command again")
+    chosen = {(view, kind) for one in facts for view, kind in one.precision.items()}
+    if len(chosen) > len(dict(chosen)):
+        raise ArchiveError(
+            f"the shards of {folder} were made on different machines, in different precisions: give --precision, "
+            "so that the others are made again"
+        )
     if not sum(one.rows for one in facts):
         raise ArchiveError(f"none of the {rows:,} rows could be embedded: see the bad rows")
     widths = {name: shards[0].vectors(name).shape[1] for name in shards[0].names() if not name.endswith("/owner")}
@@ -291,7 +305,8 @@ def finish(
         folder,
         model=name,
         fingerprint=fingerprint,
-        precision={view: chosen for one in facts for view, chosen in one.precision.items()},
+        precision=dict(chosen),
+        options=dict(options or {}),
         source=source,
         widths=widths,
         shards=len(shards),
@@ -301,20 +316,6 @@ def finish(
     )
     archive.write()
     return archive
-
-
-def _require_free(folder: Path, fingerprint: str, overwrite: bool) -> None:
-    """Raise if the folder holds what must not be lost."""
-    if not folder.exists() or not any(folder.iterdir()):
-        return
-    if not folder.is_dir() or not (list(folder.glob("shard-*")) or (folder / "archive.json").exists()):
-        raise ArchiveError(f"{folder} holds something else than embeddings; give another --out")
-    if (folder / "archive.json").exists() and not overwrite:
-        there = Archive.described(folder)
-        if there.fingerprint != fingerprint:
-            raise ArchiveError(
-                f"{folder} holds embeddings of another model ({there.model}); give another --out, or --overwrite"
-            )
 
 
 def _chunks(block: Dataset, processor: ImageProcessor, store: TowerStore | None, threads: int) -> Generator[Chunk]:
@@ -397,13 +398,16 @@ def _lacking_by_length(rows: View, lacks: np.ndarray) -> np.ndarray:
 
 
 def _row_table(rows: Dataset, numbers: np.ndarray) -> pa.Table:
-    """The rows without their images' bytes: `row`, then the table's columns, `path` in the place of `image`."""
-    table: Any = rows.with_format("arrow")[:]
-    columns = {"row": pa.array(numbers)}
-    for name in table.column_names:
-        column = table.column(name)
-        if name == "image":
-            columns["path"] = pa.chunked_array([chunk.field("path") for chunk in column.chunks], pa.string())
-        else:
-            columns[name] = column
-    return pa.table(columns)
+    """The rows without bytes of images and sounds: `_row`, `_image` (its path), and the table's other columns."""
+    table: Any = rows.select_columns([*_plain(rows), "image"]).with_format("arrow")[:]
+    paths = [chunk.field("path") for chunk in table.column("image").chunks]
+    ours = {"_row": pa.array(numbers), "_image": pa.chunked_array(paths, pa.string())}
+    taken = sorted(set(ours) & set(table.column_names))
+    if taken:
+        raise ValueError(f"the table has the columns {taken}, which the archive keeps for itself: rename them")
+    return pa.table({**ours, **{name: table.column(name) for name in table.column_names if name != "image"}})
+
+
+def _plain(rows: Dataset) -> list[str]:
+    """The columns that hold neither images nor sounds."""
+    return [name for name, kind in rows.features.items() if not isinstance(kind, DecodedImage | Audio)]

@@ -24,7 +24,7 @@ from diptych.data.versions import Augmented, Drawn, Version, Versions
 from diptych.data.views import Features, View, is_made_on_demand
 from diptych.models.modes import evaluating
 from diptych.models.precision import Precision, autocast_for, chosen
-from diptych.models.stored import TowerStore
+from diptych.models.stored import TowerStore, filled
 
 Progress = Callable[[str, int, int], None]
 TRIED = 16
@@ -169,7 +169,9 @@ def stored_features(
     if not len(rows):
         raise ValueError(f"view {view!r} has no rows to embed")
     first = partial(rows.take, np.arange(min(len(rows), TRIED)))
-    store = TowerStore(model, view, tokens=tokens, version=version, precision=precision, first=first)
+    store = TowerStore(
+        model, view, tokens=tokens, version=version, precision=precision, filled=filled(rows), first=first
+    )
     items = item_hashes(rows, progress=lambda done, total: progress(view, done, total) if progress else None)
     missing = store.lacking(items)
     order = by_length(rows)
@@ -217,7 +219,8 @@ def _cuts(rows: View, order: np.ndarray, size: int) -> Iterator[np.ndarray]:
     lengths = getattr(rows, "lengths", None)
     start = 0
     while start < len(order):
-        own = size if lengths is None else max(size, TOKENS_AT_ONCE // max(int(lengths[order[start]]), 1))
+        length = 0 if lengths is None else getattr(rows, "fixed_length", None) or int(lengths[order[start]])
+        own = max(size, TOKENS_AT_ONCE // length) if length else size
         yield order[start : start + own]
         start += own
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,8 @@ class Opened:
 
     Attributes:
         model: in eval mode, on the CPU.
-        name: that opens it again from anywhere.
+        name: that opens it again; of a folder, from anywhere.
+        options: what else it was opened with.
         fingerprint: of description and weights.
         note: of a run, how it was trained; else empty.
     """
@@ -28,6 +29,7 @@ class Opened:
     name: str
     fingerprint: str
     note: Mapping[str, Any]
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def open_model(name: str | Path, *, max_length: int | None = None, too_long: TooLong | None = None) -> Opened:
@@ -49,7 +51,10 @@ def open_model(name: str | Path, *, max_length: int | None = None, too_long: Too
     else:
         model = load(name, max_length=max_length, too_long=too_long)
         place = Path(rest).expanduser()
-        opened = Opened(model, f"{scheme}:{place.resolve()}" if place.exists() else str(name), fingerprint(model), {})
+        given = {"max_length": max_length, "too_long": too_long}
+        options = {option: value for option, value in given.items() if value is not None}
+        whole = f"{scheme}:{place.resolve()}" if place.exists() else str(name)
+        opened = Opened(model, whole, fingerprint(model), {}, options)
     model.requires_grad_(False)
     return opened
 

@@ -22,6 +22,7 @@ from diptych.data.cache import cache_root
 from diptych.data.features import FeatureStore, ShardWriter
 from diptych.data.store import hash_of
 from diptych.data.versions import Version
+from diptych.data.views import Ragged, Selected, View
 from diptych.models.modes import evaluating
 from diptych.models.precision import Chosen, Precision, autocast_for, chosen
 
@@ -37,6 +38,8 @@ class TowerStore:
         tokens: whether tokens are kept too.
         version: of the rows, if they are augmented first.
         precision: of the tower; "auto" is settled by the first rows that are ever asked for, and then remembered.
+        filled: (length, padding id) of sequences that are always filled up: the tower reads the padding, which is no
+            part of an item's name.
         first: gives a few rows of inputs to settle it by.
 
     Raises:
@@ -51,12 +54,15 @@ class TowerStore:
         tokens: bool = False,
         version: Version | None = None,
         precision: Precision = "auto",
+        filled: tuple[int, int] | None = None,
         first: Callable[[], Mapping[str, Tensor]],
     ) -> None:
         self.model, self.view = model, view
         tower = model.towers[model.route(view).tower]
         self.device = next(tower.parameters()).device
-        key = hash_of("features", describe(tower), weights_hash(tower), describe(version))
+        key = hash_of(
+            "features", describe(tower), weights_hash(tower), describe(version), *([filled] if filled else [])
+        )
         self.precision: Chosen = self._settled(key, precision, first)
         folder = cache_root() / "features" / (key if self.precision == "float32" else f"{key}-bf16")
         self.folders = {kind: folder / kind for kind in KINDS[: 1 + tokens]}
@@ -117,6 +123,13 @@ class TowerStore:
         for kind, writer in self._writers.items():
             _keep(writer, items[lacks[kind]], said, torch.from_numpy(lacks[kind]), kind)
         return said.pooled.to("cpu", torch.bfloat16).float()
+
+
+def filled(rows: View) -> tuple[int, int] | None:
+    """How a view's sequences are filled up, if they are; see `TowerStore`."""
+    if isinstance(rows, Ragged) and rows.fixed_length is not None:
+        return rows.fixed_length, rows.pad_id
+    return filled(rows.view) if isinstance(rows, Selected) else None
 
 
 def _cpu() -> str:

@@ -6,6 +6,7 @@ any other: vectors of two models do not compare.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from itertools import count
 from pathlib import Path
@@ -69,8 +70,9 @@ def index_table(
     )
     vectors = embed(model, "image", pairs.views["image"], progress=rows_done).dense.numpy()
     names = distinct(pairs.table["id"][:])
+    remembered = _remembered(opened.name, opened.options, source)
     spaces = {"dense": Space(vectors.shape[1], "cosine")}
-    with Index.build(folder, spaces, checkpoint=opened.fingerprint, sources=f"{opened.name}\n{source}") as index:
+    with Index.build(folder, spaces, checkpoint=opened.fingerprint, sources=remembered) as index:
         for start in range(0, len(names), ROWS_AT_ONCE):
             cut = slice(start, min(start + ROWS_AT_ONCE, len(names)))
             columns = pairs.table[cut]
@@ -104,9 +106,8 @@ def index_archive(
     names = distinct([name for shard in archive for name in shard.rows()["id"].to_pylist()])
     spaces = {"dense": Space(archive.widths["image/dense"], "cosine")}
     done = 0
-    with Index.build(
-        folder, spaces, checkpoint=archive.fingerprint, sources=f"{archive.model}\n{archive.source}"
-    ) as index:
+    remembered = _remembered(archive.model, archive.options, archive.source)
+    with Index.build(folder, spaces, checkpoint=archive.fingerprint, sources=remembered) as index:
         for shard in archive:
             vectors = shard.vectors("image/dense").float().numpy()
             for batch in shard.rows().to_batches(ROWS_AT_ONCE):
@@ -118,12 +119,22 @@ def index_archive(
     return done
 
 
+def _remembered(name: str, options: Mapping[str, Any], source: str) -> str:
+    """What an index keeps of its model's name, of what it was opened with, and of the rows' source: a line each."""
+    return "\n".join([name, json.dumps(dict(options)), source])
+
+
+def _recalled(sources: str) -> tuple[str, dict[str, Any]]:
+    """The model's name and what it was opened with."""
+    name, _, rest = sources.partition("\n")
+    line = rest.partition("\n")[0]
+    return name, json.loads(line) if line.startswith("{") else {}
+
+
 def as_table_row(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row of an archive as the table had it, but for the image's bytes."""
-    return {
-        **{name: value for name, value in row.items() if name not in ("row", "path")},
-        "image": {"path": row["path"]},
-    }
+    kept = {name: value for name, value in row.items() if name not in ("_row", "_image")}
+    return {**kept, "image": {"path": row["_image"]}}
 
 
 def payload(row: Mapping[str, Any]) -> dict[str, object]:
@@ -184,12 +195,13 @@ class Searcher:
         """
         index = Index.open(folder, read_only=True)
         index.close()
-        name = str(model) if model is not None else index.manifest.sources.split("\n")[0]
+        name, options = _recalled(index.manifest.sources)
+        name = str(model) if model is not None else name
         if scheme_of(name)[0] is None and model is None and not (Path(name) / "model.json").exists():
             raise IndexUnreadable(
                 f"the checkpoint that made {folder} is not at {name}; say where it is with --model, or index again"
             )
-        opened = open_model(name)
+        opened = open_model(name, **options)
         return cls(Index.open(folder, checkpoint=opened.fingerprint, read_only=True), opened.model)
 
     def search(
@@ -220,6 +232,9 @@ class Searcher:
         """The unit vector `[D]` of a text or of an image."""
         if (text is None) == (image is None):
             raise ValueError("give either a text or an image to search for")
+        wanted = "image" if text is None else "text"
+        if wanted not in self.model.towers:
+            raise ValueError(f"the index's model has no {wanted} tower; it has {sorted(self.model.towers)}")
         if text is not None:
             if not text.strip():
                 raise ValueError("the text to search for is blank")

@@ -636,3 +636,17 @@ def test_text_towers_of_transformers_are_opened_once_their_configuration_is_ther
             image, text = towers(source)
         assert image.width == text.width == source.config["embed_dim"], name
         assert text.filled is None, name
+
+
+def test_no_code_of_a_checkpoint_runs(tmp_path: Path):
+    folder_of("siglip", tmp_path)
+    (tmp_path / "ran.py").write_text(
+        "from pathlib import Path\nPath(__file__).with_name('RAN').touch()\nclass T: pass\n"
+    )
+    said = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    said |= {"auto_map": {"AutoTokenizer": ["ran.T", "ran.T"]}, "tokenizer_class": "T"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(said))
+    change(tmp_path, "model_cfg", "text_cfg", "tokenizer_kwargs", to={"trust_remote_code": True})
+    with pytest.raises(ValueError, match="trust_remote_code"):
+        diptych.load(f"open_clip:{tmp_path}")
+    assert not (tmp_path / "RAN").exists()

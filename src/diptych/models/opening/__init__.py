@@ -18,8 +18,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from diptych.core.model import Model
 from diptych.data.processors import TooLong
+from diptych.data.store import hash_of
 from diptych.encoders import Projection
 from diptych.models import checkpoint
 from diptych.models.opening.tower import Tower, assembled
@@ -53,9 +56,13 @@ def load(
         if max_length is not None or too_long is not None or wrapped:
             raise ValueError(f"{name} is a checkpoint of ours: max_length, too_long and wrapped are not for it")
         return checkpoint.load(_checkpoint_in(Path(name)))
+    if max_length is not None and max_length < 1:
+        raise ValueError(f"max_length is {max_length}; it must be at least 1")
     too_long = too_long or "cut"
     if pair := _PAIR.fullmatch(str(name)):
-        return _pair(_image_tower(pair[1]), _text_tower(pair[2], max_length, too_long))
+        if wrapped:
+            raise ValueError("wrapped is for a model of one library; of a pair each tower is what its own name gives")
+        return _pair(str(name), _image_tower(pair[1]), _text_tower(pair[2], max_length, too_long))
     if scheme == "timm":
         return assembled(_image_tower(str(name)), None)
     if scheme == "sentence-transformers":
@@ -129,7 +136,9 @@ def _tower_of(model: Model, name: str) -> Tower:
     return Tower(model.towers[name], model.processors[name], model.heads[name]["dense"])  # type: ignore[arg-type, index]
 
 
-def _pair(image: Tower, text: Tower) -> Model:
-    """Two towers with new projections into one space."""
-    new = [replace(tower, head=Projection(tower.encoder.width, PAIR_WIDTH)) for tower in (image, text)]
+def _pair(name: str, image: Tower, text: Tower) -> Model:
+    """Two towers with new projections into one space, drawn by the name: the same whenever the pair is opened."""
+    with torch.random.fork_rng([]):
+        torch.manual_seed(int(hash_of(name)[:8], 16))
+        new = [replace(tower, head=Projection(tower.encoder.width, PAIR_WIDTH)) for tower in (image, text)]
     return assembled(new[0], new[1])

@@ -195,7 +195,7 @@ def _hub_config(name: str) -> dict[str, Any]:
     from transformers import AutoConfig
 
     try:
-        config = AutoConfig.from_pretrained(name)
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise ValueError(
             f"the text tower is the model {name!r} of transformers, whose configuration cannot be read: {error}; go "

@@ -13,6 +13,9 @@ from diptych.data.open_clip_text import OpenClipTokenizer, open_clip_library
 from diptych.data.processors import ImageProcessor, TooLong
 from diptych.models.opening.open_clip_source import CONFIG, Source
 
+_OPTIONS = {"use_fast", "add_prefix_space", "do_lower_case", "model_max_length"}
+"""Of a tokenizer of `transformers`; a checkpoint may set no others, such as one that lets it run code."""
+
 
 def image_processor(source: Source, size: int) -> ImageProcessor:
     """What open_clip's transform for evaluation does to images, without the normalisation."""
@@ -69,8 +72,10 @@ def _hub_tokenizer(
     clean, strip = options.pop("clean", "whitespace"), options.pop("strip_sep_token", False)
     language = options.pop("language", None)
     place = str(source.tokenizer or name)
+    if other := sorted(set(options) - _OPTIONS):
+        raise ValueError(f"{source.name}: its tokenizer has the options {other}; only {sorted(_OPTIONS)} are known")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(place, **options)
+        tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False, **options)
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(
             f"{source.name}: cannot open its tokenizer {place!r}: {error}; put its tokenizer.json and "

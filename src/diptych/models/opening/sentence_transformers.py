@@ -148,6 +148,6 @@ def _with_places(encoder: HubText, places: _Places, length: int, name: str) -> H
     table = weights[f"{places.name}.weight"]
     weights[f"{places.name}.weight"] = torch.cat([table[: places.first], stretched(table[places.first :], length)])
     config = {**encoder.config, "max_position_embeddings": places.first + length}
-    longer = HubText(config, pooling=encoder.pooling)  # type: ignore[arg-type]
+    longer = HubText(config, pooling=encoder.pooling, pooler=encoder.pooler)  # type: ignore[arg-type]
     longer.backbone.load_state_dict(weights)
     return longer
