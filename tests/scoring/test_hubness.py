@@ -45,7 +45,8 @@ def hubs() -> tuple[Embedding, Embedding, Embedding]:
     queries = F.normalize(every + 0.8 * noise + side, dim=-1)
     rows = every[:120].clone()
     rows[:6] = 0.4 * rows[:6] + side
-    return tuple(Embedding({"dense": x}) for x in (F.normalize(rows, dim=-1), queries[:120], queries[120:]))
+    gallery = Embedding({"dense": F.normalize(rows, dim=-1)})
+    return gallery, Embedding({"dense": queries[:120]}), Embedding({"dense": queries[120:]})
 
 
 def test_inverted_softmax_is_its_definition():

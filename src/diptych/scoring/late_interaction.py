@@ -37,7 +37,7 @@ class LateInteraction(Scorer):
             score(q, g) = score(g, q).
         reduce: "mean" over those tokens, or their "sum" (ColBERT).
         block: most token similarities `[Q, N, T_q, T_g]` held at a time (one pair's at least). Beside them a step
-            keeps 8 bytes for each of `[Q, N, T]`, which says where the maxima were.
+            in training keeps some 10 bytes for each of `[Q, N, T]`, which say where the maxima were.
 
     Example:
         >>> words = Embedding({}, torch.eye(3)[None, :2], torch.ones(1, 2).bool())  # two tokens
