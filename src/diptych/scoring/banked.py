@@ -45,7 +45,7 @@ class Banked(Scorer):
                 f"{'no bank' if queries is None else len(queries)} of queries"
             )
         self.scorer.fit(gallery, queries)
-        self._gallery, self._bank = gallery, queries
+        self._gallery, self._bank, self._measured = gallery, queries, None
         with torch.no_grad():
             self._measured = self.measure(gallery)
         return self

@@ -6,8 +6,8 @@
 
 Embeddings of a modality lie in a narrow cone, where what is right and what is nearly so differ little; convolution
 over a graph of neighbours draws rows together, and its inverse draws them apart. That only the nearest count is the
-authors' LocalAdj, with k a share of the rows. Use it at test time, for a fixed gallery; the rates r are to be chosen
-on validation data, where 0 leaves all as it is.
+authors' LocalAdj, with k a share of the rows. Use it at test time, for a fixed gallery. The rates r are to be chosen
+on validation data: 0 leaves all as it is, and 1 can ruin a ranking, most of all where many rows are nearly alike.
 
 A row is no neighbour of itself, nor of its exact copies, which could not be drawn apart. Queries stay where they are.
 
@@ -47,8 +47,8 @@ class InverseGraphConvolution(Banked):
         self,
         scorer: Scorer,
         *,
-        gallery_rate: float = 1.0,
-        query_rate: float = 1.0,
+        gallery_rate: float = 0.1,
+        query_rate: float = 0.1,
         share: float = 0.01,
         space: str = "dense",
     ) -> None:

@@ -75,8 +75,8 @@ class LateInteraction(Scorer):
         return scale - (scale - self.max_scale).clamp(min=0).detach()
 
     def forward(self, queries: Embedding, gallery: Embedding) -> Tensor:
-        q, q_mask = tokens_of(queries)
-        g, g_mask = tokens_of(gallery)
+        q, q_mask = _filled(*tokens_of(queries))
+        g, g_mask = _filled(*tokens_of(gallery))
         if not len(q) or not len(g):
             return self.current_scale() * (q.sum() + g.sum() + q.new_zeros(len(q), len(g)))
         most = max(1, self.block // max(1, q.shape[1] * g.shape[1]))  # pairs of a block
@@ -88,8 +88,8 @@ class LateInteraction(Scorer):
         return self.current_scale() * torch.cat(rows)
 
     def pairs(self, a: Embedding, b: Embedding) -> Tensor:
-        x, x_mask = tokens_of(a)
-        y, y_mask = tokens_of(b)
+        x, x_mask = _filled(*tokens_of(a))
+        y, y_mask = _filled(*tokens_of(b))
         if not len(x):
             return self.current_scale() * (x.sum() + y.sum() + x.new_zeros(0))
         most = max(1, self.block // max(1, x.shape[1] * y.shape[1]))
@@ -114,10 +114,10 @@ class LateInteraction(Scorer):
         """
         scores = []
         if self.direction != "gallery":
-            best = _best(similarity, g_mask[:, None], 3)  # [n, T_q, m]
+            best = _best(similarity, g_mask.any(-1)[:, None], 3)  # [n, T_q, m]
             scores.append(self._reduced(best.transpose(1, 2), q_mask_of_pair))
         if self.direction != "query":
-            best = _best(similarity, q_mask[:, :, None, None], 1)  # [n, m, T_g]
+            best = _best(similarity, q_mask.any(-1)[:, None, None], 1)  # [n, m, T_g]
             scores.append(self._reduced(best, g_mask))
         return scores[0] if len(scores) == 1 else (scores[0] + scores[1]) / 2
 
@@ -143,12 +143,23 @@ def tokens_of(embedding: Embedding) -> tuple[Tensor, Tensor]:
     return embedding.tokens.masked_fill(~embedding.mask[..., None], 0), embedding.mask
 
 
-def _best(similarity: Tensor, mask: Tensor, dim: int) -> Tensor:
-    """The maximum over the tokens of `dim` that are real; -1 where none is."""
+def _filled(tokens: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Copies of a row's first real token in the place of its padding: no maximum changes, and none must be masked.
+
+    To mask `[Q, N, T_q, T_g]` similarities took as long as to make them.
+    """
+    if not tokens.shape[1]:
+        return tokens, mask
+    first = mask.to(torch.uint8).argmax(1)
+    copies = tokens[torch.arange(len(tokens), device=tokens.device), first]
+    return torch.where(mask[..., None], tokens, copies[:, None]), mask
+
+
+def _best(similarity: Tensor, some: Tensor, dim: int) -> Tensor:
+    """The maximum over the tokens of `dim`; -1 where there are none, which `some` says."""
     if not similarity.shape[dim]:
         return similarity.sum(dim) - 1
-    best = similarity.masked_fill(~mask, -torch.inf).max(dim).values  # `max` keeps where, `amax` would keep all
-    return best.masked_fill(best == -torch.inf, -1)
+    return similarity.max(dim).values.masked_fill(~some, -1)  # `max` keeps where, `amax` would keep all
 
 
 def _cuts(length: int, size: int) -> Iterator[slice]:
