@@ -1,7 +1,7 @@
 """Encoders: one modality a file; heads beside them."""
 
 from diptych.encoders.convnet import ConvNet
-from diptych.encoders.heads import Projection, UnitLength
+from diptych.encoders.heads import Projection, TokenProjection, UnitLength
 from diptych.encoders.hub_image import HubImage
 from diptych.encoders.hub_text import HubText
 from diptych.encoders.timm_image import TimmImage
@@ -15,6 +15,7 @@ __all__ = [
     "Projection",
     "TextTransformer",
     "TimmImage",
+    "TokenProjection",
     "UnitLength",
     "VisionTransformer",
 ]

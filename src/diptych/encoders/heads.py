@@ -64,3 +64,31 @@ class UnitLength(nn.Module):
     def forward(self, features: Features) -> Tensor:
         """`[N, width]` to unit vectors of the same width."""
         return F.normalize(features.pooled.float(), dim=-1)
+
+
+class TokenProjection(nn.Module):
+    """Every token of the features to a unit vector: a head for the space `"tokens"`, for late interaction.
+
+    Args:
+        features: width of the encoder's tokens, which need not be that of its pooled features.
+        width: of the embedding's tokens.
+        layer_norm: whether a LayerNorm comes first; towers that end in one need no other.
+        bias: of the linear map.
+    """
+
+    def __init__(self, features: int, width: int, *, layer_norm: bool = True, bias: bool = False) -> None:
+        super().__init__()
+        self.features, self.width, self.layer_norm, self.bias = features, width, layer_norm, bias
+        self.norm = nn.LayerNorm(features) if layer_norm else None
+        self.linear = nn.Linear(features, width, bias=bias)
+
+    def forward(self, features: Features) -> Tensor:
+        """`[N, T, features]` to `[N, T, width]`, each token of length 1; what stands in padding means nothing.
+
+        Raises:
+            ValueError: if the features have no tokens.
+        """
+        if features.tokens is None:
+            raise ValueError("this tower gives no tokens, only pooled features: it cannot have a head named 'tokens'")
+        x = features.tokens.to(self.linear.weight.dtype)  # stored ones are in bf16
+        return F.normalize(self.linear(x if self.norm is None else self.norm(x)).float(), dim=-1)

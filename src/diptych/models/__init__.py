@@ -3,5 +3,15 @@
 from diptych.models.checkpoint import load, save
 from diptych.models.dual import Towers, dual_encoder
 from diptych.models.opening.native_clip import clip_from_folder, clip_from_weights, clip_to_weights
+from diptych.models.token_heads import add_token_heads
 
-__all__ = ["Towers", "clip_from_folder", "clip_from_weights", "clip_to_weights", "dual_encoder", "load", "save"]
+__all__ = [
+    "Towers",
+    "add_token_heads",
+    "clip_from_folder",
+    "clip_from_weights",
+    "clip_to_weights",
+    "dual_encoder",
+    "load",
+    "save",
+]

@@ -1,5 +1,22 @@
 """Scorers: one idea a file."""
 
+from diptych.scoring.assignment import assign, sinkhorn
+from diptych.scoring.cascade import Cascade
 from diptych.scoring.dot import Dot
+from diptych.scoring.hubness import CSLS, InvertedSoftmax, occurrence_skew
+from diptych.scoring.inverse_graph import InverseGraphConvolution
+from diptych.scoring.late_interaction import LateInteraction
+from diptych.scoring.token_pooling import pool_tokens
 
-__all__ = ["Dot"]
+__all__ = [
+    "CSLS",
+    "Cascade",
+    "Dot",
+    "InverseGraphConvolution",
+    "InvertedSoftmax",
+    "LateInteraction",
+    "assign",
+    "occurrence_skew",
+    "pool_tokens",
+    "sinkhorn",
+]

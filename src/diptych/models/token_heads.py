@@ -1,0 +1,46 @@
+"""Heads that give a dual encoder's tokens a space of their own, for late interaction."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import cast
+
+import torch
+from torch import nn
+
+from diptych.core.model import Model
+from diptych.encoders.heads import TokenProjection
+from diptych.models.modes import evaluating
+
+
+def add_token_heads(model: Model, width: int, *, views: Collection[str] = ("image", "text")) -> Model:
+    """Give the towers of some views a head `"tokens"`, a `TokenProjection`.
+
+    How wide a tower's tokens are is found by running it once on a blank row.
+
+    Args:
+        model: changed in place, and returned.
+        width: of the embedding's tokens; the same for all that are to be compared.
+        views: whose towers.
+
+    Raises:
+        ValueError: if a tower gives no tokens.
+    """
+    for view in views:
+        name = model.route(view).tower
+        heads = cast(nn.ModuleDict, model.heads[name])
+        heads["tokens"] = TokenProjection(_token_width(model, view), width)
+    return model
+
+
+def _token_width(model: Model, view: str) -> int:
+    shape = getattr(model.processors[view], "shape", None)
+    if shape is not None:
+        inputs = {"pixels": torch.zeros(1, *shape, dtype=torch.uint8)}
+    else:
+        inputs = {"ids": torch.zeros(1, 1, dtype=torch.long), "mask": torch.ones(1, 1, dtype=torch.bool)}
+    with evaluating(model), torch.no_grad():
+        tokens = model.features(view, inputs).tokens
+    if tokens is None:
+        raise ValueError(f"the tower of {view!r} gives no tokens, only pooled features: late interaction needs them")
+    return tokens.shape[-1]

@@ -1,0 +1,67 @@
+"""FILIP: the contrastive loss of CLIP on token-wise similarities, so that patches of an image find their words.
+
+Every pair of a batch is compared token by token: B^2 * T_image * T_text products a step, against CLIP's B^2, computed
+in blocks. Use it where details decide. The paper's loss trains tokens alone; `--dense` trains the usual vectors of
+rows beside them, which classification, an index and `Cascade` need.
+"""
+
+from __future__ import annotations
+
+from diptych.data.transforms import RandomAffine
+from diptych.models import Towers, add_token_heads, dual_encoder
+from diptych.objectives import InfoNCE
+from diptych.scoring import Dot, LateInteraction
+from diptych.training.recipe import Claim, Paper, Phase, Recipe, Schedule
+from diptych.training.sampling import Sampling
+
+PAPER = Paper(
+    title="FILIP: Fine-grained Interactive Language-Image Pre-Training",
+    year=2021,
+    arxiv="2111.07783",
+    system=75,
+)
+CLAIM = Claim(
+    better="the contrastive loss on token-wise maximal similarities",
+    than="the same loss on one vector a row (CLIP)",
+    metric="zero-shot accuracy, and recall of image-text retrieval",
+)
+
+
+def recipe(
+    towers: Towers = Towers(),  # noqa: B008 (frozen)
+    schedule: Schedule = Schedule(),  # noqa: B008
+    sampling: Sampling = Sampling(),  # noqa: B008
+    augment: RandomAffine = RandomAffine(),  # noqa: B008
+    *,
+    temperature: float = 0.07,
+    max_scale: float = 100.0,
+    dense: float = 0.0,
+) -> Recipe:
+    """FILIP.
+
+    Args:
+        towers: which towers; tokens are `width` wide too (256 in the paper).
+        schedule: how long and how fast.
+        sampling: which rows share a batch; hard negatives are found by the vectors of `dense`.
+        augment: of the training images; the paper has AutoAugment, and texts translated there and back.
+        temperature: where the learned temperature starts.
+        max_scale: 1 / temperature never exceeds this.
+        dense: weight of CLIP's loss on one vector a row, beside the paper's; 0 for a model of tokens alone.
+    """
+    if temperature <= 0:
+        raise ValueError(f"--temperature is {temperature}; it must be above 0")
+    if dense < 0:
+        raise ValueError(f"--dense is {dense}; it must be at least 0")
+    if sampling.hard_negatives and not dense:
+        raise ValueError("--hard-negatives finds neighbours by one vector a row: give --dense 1 too")
+    parts = {"late": LateInteraction(1 / temperature, max_scale=max_scale)}
+    objective = InfoNCE(scorer="late")
+    if dense:
+        parts |= {"dot": Dot(1 / temperature, max_scale=max_scale)}
+        objective = objective + dense * InfoNCE()
+    model = add_token_heads(dual_encoder(towers, parts=parts), towers.width)
+    if not dense:
+        for heads in model.heads.values():
+            del heads["dense"]  # type: ignore[attr-defined]
+    phase = Phase(objective, schedule, [augment], sampler=sampling.sampler(), surveys=sampling.surveys())
+    return Recipe(model, [phase], scorer="late")
