@@ -7,9 +7,11 @@ There are two ways to make one, and they differ in what they are for:
     Index.create   takes writes at any time, each safe once it returned, from one process
 
 The index gets vectors and never knows the model, only the fingerprint of its checkpoint, so
-that it cannot be asked with vectors from another. Up to 128 MiB of vectors (170,000 rows of
-192) every search is exact; above that a built index has an HNSW graph (Malkov & Yashunin 2016,
-arXiv 1603.09320), and `exact=True` says how much it misses.
+that it cannot be asked with vectors from another. A row has one vector in each space, and spaces
+are of several kinds (`diptych.search.spaces`). Up to 128 MiB of vectors (170,000 rows of 192)
+every search is exact, but for dense spaces with binary copies; above that a built index has an
+HNSW graph (Malkov & Yashunin 2016, arXiv 1603.09320) over dense spaces, and `exact=True` says how
+much it misses. Rankings are combined in `diptych.search.fusing`, `reranking` and `grouping`.
 """
 
 import dataclasses

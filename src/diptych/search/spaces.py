@@ -7,8 +7,10 @@
     code       bits, packed eight to a byte           minus the Hamming distance
 
 Dense vectors can be quantized besides: the search runs over small copies, and the best of them
-are scored again with the originals. It pays where the index has a graph (see
-`diptych.search.index`), since below that every search is exact and quick anyway.
+are scored again with the originals. Scalar and product copies are made where the index has a graph
+(see `diptych.search.index`), since below that every search is exact and quick anyway; binary ones
+at any size. The originals stay on disk, so that the index grows a little; what shrinks is the
+memory that a search goes through.
 
 MaxSim: Khattab & Zaharia 2020, arXiv 2004.12832. Product quantization: Jégou, Douze & Schmid 2011.
 """
@@ -40,7 +42,7 @@ class Space:
         distance: "cosine" (vectors are kept at unit length), "dot", or "hamming" for codes.
         kind: "dense", "lexical", "late" or "code", as above.
         quantization: of a dense space: "scalar" (a byte a number), "product" (a byte for 4 numbers) or "binary"
-            (a bit a number; for 512 numbers and more), or None. Live indexes only use "binary".
+            (a bit a number; for wide vectors), or None. Of these an index that takes writes only uses "binary".
 
     Raises:
         ValueError: if an attribute is none of the above, or does not go with the kind.
@@ -77,7 +79,7 @@ class Space:
 
     @property
     def exact(self) -> bool:
-        """Whether every search compares the query with every row, however many there are."""
+        """Whether every search gives the exact answer, however many rows there are."""
         return self.kind != "dense"
 
     @property
