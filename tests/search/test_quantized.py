@@ -95,6 +95,11 @@ def test_other_kinds_are_exact_at_any_size(tmp_path: Path) -> None:
         "code": -np.unpackbits(codes ^ codes[5], axis=1).sum(1, dtype=int),
     }
     queries = {"lexical": sparse[5], "late": tokens[5], "code": codes[5]}
+    # A graph has 16 neighbours of 4 bytes a row at least; without one there is only where each row's would begin.
+    for space in ("late", "code"):
+        graph = [path.stat().st_blocks * 512 for path in tmp_path.glob(f"index/*/segments/*/vector_index-{space}/*")]
+        assert graph, "past the limit each space has an index of its own"
+        assert sum(graph) < 16 * N
     with Index.open(tmp_path / "index") as index:
         for space, query in queries.items():
             expected = np.lexsort((np.arange(N), -scores[space]))[:50]

@@ -39,7 +39,7 @@ class Truth:
     scores: dict[str, NDArray[Any]]  # space -> [N]
 
     def best(self, space: str, keep: Sequence[int] = range(N)) -> list[tuple[str, float]]:
-        """The kept rows by score and then by id; of a lexical space only those that share a term."""
+        """The kept rows by score and then by id; of a lexical space only those of another score than 0."""
         found = [(IDS[i], float(self.scores[space][i])) for i in keep]
         if space == "lexical":
             found = [(name, score) for name, score in found if score]
@@ -159,6 +159,14 @@ def test_a_new_build_extends_every_kind(index: Index, truth: Truth, tmp_path: Pa
             ]
 
 
+def test_an_index_without_a_space_cannot_extend_one_with_it(tmp_path: Path, built: Path) -> None:
+    spaces = {**SPACES, "code": Space(8, "hamming", "code")}
+    with Index.create(tmp_path / "next", spaces, checkpoint=CHECKPOINT) as fresh, Index.open(built) as earlier:
+        with pytest.raises(ValueError, match=r"has no vectors of \['code'\]; it has \['dense'\]"):
+            fresh.extend(earlier)
+        assert len(fresh) == 0
+
+
 def test_padding_never_answers() -> None:
     tokens, mask = np.zeros((2, 3, 2)), np.array([[True, False, False], [True, True, False]])
     tokens[0, 0], tokens[1, 0], tokens[1, 1] = [-1, 0], [-3, 0], [-2, 0]
@@ -253,6 +261,8 @@ def test_a_row_without_terms_is_kept_and_never_found(tmp_path: Path) -> None:
         assert len(index) == 3
         assert names(index.search(([3], [1.0]), space="lexical")) == ["word"]
         assert index.search(([], []), space="lexical") == []
+        (zero,) = index.get(["zero"], vectors=True)
+        assert len(zero.vectors["lexical"].indices) == 0
         assert index.score(["zero", "word"], ([3], [1.0]), space="lexical") == {"word": 2.0, "zero": 0.0}
 
 

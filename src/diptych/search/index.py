@@ -24,6 +24,7 @@ import numpy as np
 
 from diptych.data.replacing import absolute
 from diptych.search.building import filling
+from diptych.search.checking import check_rows, check_vectors
 from diptych.search.errors import IndexSealed, WrongCheckpoint
 from diptych.search.filters import to_filter
 from diptych.search.manifest import FieldType, Manifest
@@ -32,7 +33,7 @@ from diptych.search.points import Hit, Record, check_ids, check_payloads
 from diptych.search.shard import Shard
 from diptych.search.sizes import Sizes, disk_sizes
 from diptych.search.spaces import Space
-from diptych.search.vectors import Given, GivenVector, check_rows, check_vectors
+from diptych.search.vectors import Given, GivenVector
 
 
 class Index:
@@ -179,6 +180,9 @@ class Index:
         """
         if other.manifest.checkpoint != self.manifest.checkpoint:
             raise WrongCheckpoint(other.folder, kept=other.manifest.checkpoint, given=self.manifest.checkpoint)
+        absent = sorted(set(self.manifest.spaces) - set(other.manifest.spaces))
+        if absent:
+            raise ValueError(f"{other.folder} has no vectors of {absent}; it has {sorted(other.manifest.spaces)}")
         count = 0
         for records in other._opened().scroll(where=None, vectors=True):
             vectors = {name: [record.vectors[name] for record in records] for name in self.manifest.spaces}
@@ -216,7 +220,7 @@ class Index:
             exact: compare with every row, by its original vector, even where there is a graph or quantization.
 
         Returns:
-            The page. In a lexical space only rows that share a term with the query are found.
+            The page. In a lexical space a row whose score is 0 (it shares no term with the query) is not found.
 
         Raises:
             ValueError: if an argument is not as above; it says which and how.
@@ -265,7 +269,7 @@ class Index:
         (hits,) = self._opened().search(query, space, limit=len(asked), among=asked, exact=True)
         scores = {hit.id: hit.score for hit in hits}
         if self._space(space).kind == "lexical":
-            # The inverted index only meets rows that share a term; the others have no weight there.
+            # The inverted index gives no rows of score 0.
             apart = [name for name in asked if name not in scores]
             scores |= {record.id: 0.0 for record in self.get(apart)}
         return dict(sorted(scores.items(), key=lambda item: -item[1]))

@@ -3,7 +3,7 @@
 The engine wants a UUID where people have names, so the UUID is derived from the id (UUID
 version 5), and the id itself rides in the payload under a key that nobody sees. What the
 engine would take and spoil (whole numbers past 64 bits, say) is refused here; vectors in
-`diptych.search.vectors`.
+`diptych.search.checking`.
 """
 
 import math

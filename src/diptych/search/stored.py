@@ -5,9 +5,9 @@
     late       a multi-vector compared by MaxSim; never a graph
     code       a byte a bit, compared by the Manhattan distance, which of zeros and ones is the Hamming distance
 
-The engine could keep codes eight bits to a byte as "binary quantized", but it centres them first,
-so that the distances it gives are not those of the codes. A byte a bit is exact, and quick enough:
-2.3 ms for 100,000 codes of 256 bits on one core.
+The engine could keep codes eight bits to a byte as "binary quantized", but the distances it gives
+then are not those of the codes. A byte a bit is exact, and quick enough: 3.3 ms a search of 50,000
+codes of 256 bits on one core.
 """
 
 from collections.abc import Mapping, Sequence
