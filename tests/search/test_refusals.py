@@ -39,7 +39,7 @@ def test_what_is_no_index_is_never_replaced(tmp_path: Path) -> None:
         (None, "is not an index: it has no manifest.json"),
         ("{", "cannot be read"),
         ("[]", "names no format"),
-        ({"format": 99}, "has format 99, this Diptych reads up to 1; upgrade"),
+        ({"format": 99}, "has format 99, this Diptych reads up to 2; upgrade"),
         ({"spaces": {"dense": {"size": "wide", "distance": "cosine"}}}, "is damaged"),
         ({"sealed": ["../elsewhere"]}, "is damaged"),
         ({"state": "building"}, "interrupted; run `diptych index` again"),
@@ -143,7 +143,7 @@ def test_questions_that_make_no_sense_are_told(empty: Index, arguments: dict[str
         empty.search(**{"vector": np.ones(16), **arguments})
 
 
-@pytest.mark.parametrize("space", [(0, "cosine"), (True, "cosine"), (65_537, "dot"), (4, "euclid"), (4, "dot", "late")])
+@pytest.mark.parametrize("space", [(0, "cosine"), (True, "cosine"), (65_537, "dot"), (4, "euclid"), (4, "dot", "wide")])
 def test_spaces_that_are_none_are_told(space: Any) -> None:
     with pytest.raises(ValueError, match="of a space is"):
         Space(*space)

@@ -2,11 +2,18 @@
 
 from diptych.search.errors import IndexInUse, IndexSealed, IndexUnreadable, WrongCheckpoint
 from diptych.search.filters import parse_where
+from diptych.search.fusing import reciprocal_rank, search_fused, weighted_sum
+from diptych.search.grouping import Group, search_groups
 from diptych.search.index import Index
-from diptych.search.manifest import Manifest, Space
+from diptych.search.manifest import Manifest
 from diptych.search.points import Hit, Record
+from diptych.search.reranking import by_space, reranked, search_cascade
+from diptych.search.sizes import Sizes
+from diptych.search.spaces import Space
+from diptych.search.vectors import Sparse, unpadded
 
 __all__ = [
+    "Group",
     "Hit",
     "Index",
     "IndexInUse",
@@ -14,7 +21,17 @@ __all__ = [
     "IndexUnreadable",
     "Manifest",
     "Record",
+    "Sizes",
     "Space",
+    "Sparse",
     "WrongCheckpoint",
+    "by_space",
     "parse_where",
+    "reciprocal_rank",
+    "reranked",
+    "search_cascade",
+    "search_fused",
+    "search_groups",
+    "unpadded",
+    "weighted_sum",
 ]

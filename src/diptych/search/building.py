@@ -73,4 +73,4 @@ def require_replaceable(folder: Path) -> None:
     if manifest.live is not None:
         # Open for writing elsewhere is what only the engine knows; a damaged shard may be replaced.
         with suppress(IndexUnreadable):
-            Shard.load(shard_folder(folder, manifest)).close()
+            Shard.load(shard_folder(folder, manifest), manifest.spaces).close()

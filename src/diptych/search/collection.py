@@ -27,8 +27,8 @@ from diptych.models.opening import scheme_of
 from diptych.search.building import require_replaceable
 from diptych.search.errors import IndexUnreadable
 from diptych.search.index import Index
-from diptych.search.manifest import Space
 from diptych.search.points import Hit
+from diptych.search.spaces import Space
 
 ROWS_AT_ONCE = 1024
 PLAIN = (str, int, float, bool)

@@ -7,9 +7,11 @@ There are two ways to make one, and they differ in what they are for:
     Index.create   takes writes at any time, each safe once it returned, from one process
 
 The index gets vectors and never knows the model, only the fingerprint of its checkpoint, so
-that it cannot be asked with vectors from another. Up to 128 MiB of vectors (170,000 rows of
-192) every search is exact; above that a built index has an HNSW graph (Malkov & Yashunin 2016,
-arXiv 1603.09320), and `exact=True` says how much it misses.
+that it cannot be asked with vectors from another. A row has one vector in each space, and spaces
+are of several kinds (`diptych.search.spaces`). Up to 128 MiB of vectors (170,000 rows of 192)
+every search is exact, but for dense spaces with binary copies; above that a built index has an
+HNSW graph (Malkov & Yashunin 2016, arXiv 1603.09320) over dense spaces, and `exact=True` says how
+much it misses. Rankings are combined in `diptych.search.fusing`, `reranking` and `grouping`.
 """
 
 import dataclasses
@@ -19,16 +21,19 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from diptych.data.replacing import absolute
 from diptych.search.building import filling
+from diptych.search.checking import check_rows, check_vectors
 from diptych.search.errors import IndexSealed, WrongCheckpoint
 from diptych.search.filters import to_filter
-from diptych.search.manifest import FieldType, Manifest, Space
+from diptych.search.manifest import FieldType, Manifest
 from diptych.search.opening import open_shard
-from diptych.search.points import Hit, Record, check_ids, check_matrix, check_payloads, check_vectors
+from diptych.search.points import Hit, Record, check_ids, check_payloads
 from diptych.search.shard import Shard
+from diptych.search.sizes import Sizes, disk_sizes
+from diptych.search.spaces import Space
+from diptych.search.vectors import Given, GivenVector
 
 
 class Index:
@@ -140,9 +145,7 @@ class Index:
         manifest, shard = open_shard(absolute(folder), checkpoint)
         return cls(absolute(folder), manifest, shard, writable=manifest.live is not None and not read_only)
 
-    def add(
-        self, ids: Sequence[str], vectors: Mapping[str, ArrayLike], payloads: Sequence[Mapping[str, object]]
-    ) -> None:
+    def add(self, ids: Sequence[str], vectors: Mapping[str, Given], payloads: Sequence[Mapping[str, object]]) -> None:
         """Add rows; a row whose id is there already is replaced whole, and of equal ids the last stays.
 
         All rows are checked before any is written. A write that raises half way (no space left,
@@ -150,7 +153,9 @@ class Index:
 
         Args:
             ids: N texts, not empty.
-            vectors: space -> `[N, D]`, floats or integers up to 16 bits, for every space of the index.
+            vectors: space -> N vectors, for every space of the index: `[N, D]` floats or integers up to 16 bits;
+                N `Sparse` or pairs (indices, values); N arrays `[T_i, D]` (`unpadded` makes them of padded ones);
+                or `[N, bits / 8]` uint8 as `np.packbits(bits, axis=1)` gives it.
             payloads: N dicts of what JSON can hold.
 
         Raises:
@@ -175,6 +180,9 @@ class Index:
         """
         if other.manifest.checkpoint != self.manifest.checkpoint:
             raise WrongCheckpoint(other.folder, kept=other.manifest.checkpoint, given=self.manifest.checkpoint)
+        absent = sorted(set(self.manifest.spaces) - set(other.manifest.spaces))
+        if absent:
+            raise ValueError(f"{other.folder} has no vectors of {absent}; it has {sorted(other.manifest.spaces)}")
         count = 0
         for records in other._opened().scroll(where=None, vectors=True):
             vectors = {name: [record.vectors[name] for record in records] for name in self.manifest.spaces}
@@ -193,7 +201,7 @@ class Index:
 
     def search(
         self,
-        vector: ArrayLike,
+        vector: GivenVector,
         *,
         space: str = "dense",
         limit: int = 10,
@@ -204,22 +212,25 @@ class Index:
         """The nearest rows to one vector, nearest first.
 
         Args:
-            vector: `[D]`, of any length in a cosine space.
+            vector: `[D]`, of any length in a cosine space; `Sparse`; `[T, D]`; or `[bits / 8]` uint8.
             space: which of the index's spaces to search.
             limit: how many hits at most, from 1.
             offset: how many of the nearest to pass over.
             where: what the payload must have; the forms are in `diptych.search.filters`.
-            exact: compare with every row even where there is a graph.
+            exact: compare with every row, by its original vector, even where there is a graph or quantization.
+
+        Returns:
+            The page. In a lexical space a row whose score is 0 (it shares no term with the query) is not found.
 
         Raises:
             ValueError: if an argument is not as above; it says which and how.
         """
-        row = np.asarray(vector)[None]
+        row = self._one(vector, space)
         return self.search_batch(row, space=space, limit=limit, offset=offset, where=where, exact=exact)[0]
 
     def search_batch(
         self,
-        vectors: ArrayLike,
+        vectors: Given,
         *,
         space: str = "dense",
         limit: int = 10,
@@ -227,18 +238,41 @@ class Index:
         where: Mapping[str, object] | None = None,
         exact: bool = False,
     ) -> list[list[Hit]]:
-        """The nearest rows to each of `[Q, D]` vectors: as Q calls of `search`, at about half the time.
+        """The nearest rows to each of Q vectors, given as to `add`: as Q calls of `search`, at about half the time.
 
         Raises:
             ValueError: as `search`; it names the row.
         """
         if limit < 1 or offset < 0:
             raise ValueError(f"limit is at least 1 and offset at least 0; found limit={limit}, offset={offset}")
-        if space not in self.manifest.spaces:
-            raise ValueError(f"{self.folder} has no space {space!r}; it has {sorted(self.manifest.spaces)}")
-        queries = check_matrix(vectors, self.manifest.spaces[space], rows=None, what="query vectors")
+        queries = check_rows(vectors, self._space(space), rows=None, what="query vectors")
         chosen = to_filter(where)
         return self._opened().search(queries, space, limit=limit, offset=offset, where=chosen, exact=exact)
+
+    def score(self, ids: Sequence[str], vector: GivenVector, *, space: str = "dense") -> dict[str, float]:
+        """The exact scores of these rows, and no others, against one vector.
+
+        Args:
+            ids: of the rows; those that are not there are left out.
+            vector, space: as for `search`.
+
+        Returns:
+            id -> score, nearest first.
+
+        Raises:
+            ValueError: if an argument is not as above.
+        """
+        asked = list(dict.fromkeys(check_ids(ids)))
+        if not asked:
+            return {}
+        query = check_rows(self._one(vector, space), self._space(space), rows=None, what="query vectors")
+        (hits,) = self._opened().search(query, space, limit=len(asked), among=asked, exact=True)
+        scores = {hit.id: hit.score for hit in hits}
+        if self._space(space).kind == "lexical":
+            # The inverted index gives no rows of score 0.
+            apart = [name for name in asked if name not in scores]
+            scores |= {record.id: 0.0 for record in self.get(apart)}
+        return dict(sorted(scores.items(), key=lambda item: -item[1]))
 
     def get(self, ids: Sequence[str], *, vectors: bool = False) -> list[Record]:
         """The rows of these ids, in their order; ids that are not there are left out.
@@ -252,6 +286,11 @@ class Index:
         """All rows that `where` asks for, in an order that is always the same but means nothing."""
         for records in self._opened().scroll(where=to_filter(where), vectors=vectors):
             yield from records
+
+    def size(self) -> Sizes:
+        """How many bytes the index takes on disk, by space."""
+        self._opened()
+        return disk_sizes(self.folder, list(self.manifest.spaces))
 
     def flush(self) -> None:
         """Put all writes on the disk, so that they outlive a loss of power, and the count in the manifest.
@@ -284,6 +323,16 @@ class Index:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _space(self, name: str) -> Space:
+        """The space of that name, if there is one."""
+        if name not in self.manifest.spaces:
+            raise ValueError(f"{self.folder} has no space {name!r}; it has {sorted(self.manifest.spaces)}")
+        return self.manifest.spaces[name]
+
+    def _one(self, vector: GivenVector, space: str) -> Given:
+        """One vector as a list of one."""
+        return [vector] if self._space(space).kind in ("lexical", "late") else np.asarray(vector)[None]
 
     def _opened(self) -> Shard:
         """The shard, if it is open."""

@@ -14,43 +14,13 @@ from typing import Any, Literal, get_args
 
 from diptych.data.replacing import sync_folder
 from diptych.search.errors import IndexUnreadable
+from diptych.search.spaces import Space
 
-FORMAT = 1
+# 1 knew dense spaces only.
+FORMAT = 2
 NAME = "manifest.json"
 
-Distance = Literal["cosine", "dot"]
 FieldType = Literal["keyword", "integer", "float", "bool", "datetime", "text"]
-
-
-@dataclass(frozen=True)
-class Space:
-    """A named kind of vector in an index.
-
-    Attributes:
-        size: D, the width of its vectors, from 1 to 65,536.
-        distance: "cosine" (vectors are kept at unit length, scores are in [-1, 1]) or "dot".
-        kind: "dense", one float32 vector a row; the only kind yet.
-
-    Raises:
-        ValueError: if an attribute is none of the above.
-
-    Example:
-        >>> Space(256, "cosine")
-        Space(size=256, distance='cosine', kind='dense')
-    """
-
-    size: int
-    distance: Distance
-    kind: Literal["dense"] = "dense"
-
-    def __post_init__(self) -> None:
-        # bool is an int to Python, and a size of True would pass.
-        if type(self.size) is not int or not 1 <= self.size <= 65_536:
-            raise ValueError(f"the size of a space is a whole number from 1 to 65536, not {self.size!r}")
-        if self.distance not in get_args(Distance):
-            raise ValueError(f"the distance of a space is one of {get_args(Distance)}, not {self.distance!r}")
-        if self.kind != "dense":
-            raise ValueError(f"the kind of a space is 'dense', not {self.kind!r}")
 
 
 @dataclass(frozen=True)
@@ -86,10 +56,14 @@ class Manifest:
         """The manifest of an index begun now, without shards.
 
         Raises:
-            ValueError: if there are no spaces, one has no name, there is no checkpoint, or a field's type is unknown.
+            ValueError: if there are no spaces, one has no name or a slash in it, there is no checkpoint, or a
+                field's type is unknown.
         """
         if not spaces or not all(spaces):
             raise ValueError(f"an index needs at least one space, and every space a name; found {dict(spaces)!r}")
+        for name in spaces:
+            if "/" in name:
+                raise ValueError(f"the space {name!r} has a slash in its name, which names a folder of the index")
         if not checkpoint or not isinstance(checkpoint, str):
             raise ValueError(f"checkpoint is the fingerprint of the model's checkpoint, a text; found {checkpoint!r}")
         for name, kind in (fields or {}).items():
@@ -145,7 +119,7 @@ class Manifest:
 
 
 def _parse(found: dict[str, Any]) -> Manifest:
-    """A manifest of the current format from its JSON."""
+    """A manifest of the current format, or an earlier one, from its JSON."""
     for name in ("checkpoint", "created"):
         if not isinstance(found[name], str):
             raise ValueError(f"{name} is not a text")

@@ -24,7 +24,7 @@ def open_shard(folder: Path, checkpoint: str | None) -> tuple[Manifest, Shard]:
         before = _identity(folder)
         try:
             manifest = _ready_manifest(folder, checkpoint)
-            shard = Shard.load(shard_folder(folder, manifest))
+            shard = Shard.load(shard_folder(folder, manifest), manifest.spaces)
         except (IndexUnreadable, OSError):
             if _identity(folder) == before:
                 raise

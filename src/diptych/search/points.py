@@ -1,27 +1,27 @@
-"""Rows on their way in and out: ids, vectors and payloads checked, and turned into points of the engine.
+"""Rows on their way in and out: ids and payloads checked, and turned into points of the engine.
 
 The engine wants a UUID where people have names, so the UUID is derived from the id (UUID
 version 5), and the id itself rides in the payload under a key that nobody sees. What the
-engine would take and spoil (NaN, whole numbers past 64 bits) is refused here.
+engine would take and spoil (whole numbers past 64 bits, say) is refused here; vectors in
+`diptych.search.checking`.
 """
 
 import math
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
 from qdrant_edge import Point
 
-from diptych.search.manifest import Space
+from diptych.search.spaces import Space
+from diptych.search.stored import to_engine
+from diptych.search.vectors import Rows
 
 ID_KEY = "_diptych_id"
 
 # Never to change: every id in every index is derived from it.
 _NAMESPACE = uuid.UUID("6d3f0f1e-2f0b-5c0e-9a53-0d1f7c9be2a4")
-
-Float32 = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,8 @@ class Hit:
 
     Attributes:
         id: as it was added.
-        score: cosine in [-1, 1], or the dot product, as the space has it; higher is nearer.
+        score: cosine in [-1, 1], dot product, MaxSim, or minus the Hamming distance, as the space has it; higher is
+            nearer. A fused or reranked hit has the score that fusing or reranking gave it.
         payload: as it was added.
     """
 
@@ -46,12 +47,13 @@ class Record:
     Attributes:
         id: as it was added.
         payload: as it was added.
-        vectors: space -> `[D]` float32, of unit length in a cosine space; empty if not asked for.
+        vectors: space -> `[D]` float32, of unit length in a cosine space; `Sparse`; `[T, D]`; or `[bits / 8]` uint8.
+            Empty if not asked for.
     """
 
     id: str
     payload: dict[str, object]
-    vectors: Mapping[str, Float32] = field(default_factory=dict)
+    vectors: Mapping[str, Any] = field(default_factory=dict)
 
 
 def point_id(name: str) -> uuid.UUID:
@@ -65,10 +67,13 @@ def point_id(name: str) -> uuid.UUID:
 
 
 def to_points(
-    ids: Sequence[str], vectors: Mapping[str, Float32], payloads: Sequence[Mapping[str, object]]
+    ids: Sequence[str],
+    vectors: Mapping[str, Rows],
+    payloads: Sequence[Mapping[str, object]],
+    spaces: Mapping[str, Space],
 ) -> list[Point]:
     """Points of the engine from rows that were checked."""
-    lists = {space: array.tolist() for space, array in vectors.items()}
+    lists = {name: to_engine(spaces[name], rows) for name, rows in vectors.items()}
     return [
         Point(point_id(name), {space: rows[i] for space, rows in lists.items()}, {**payload, ID_KEY: name})
         for i, (name, payload) in enumerate(zip(ids, payloads, strict=True))
@@ -111,54 +116,6 @@ def check_payloads(ids: Sequence[str], payloads: Sequence[Mapping[str, object]])
         fault = _fault(dict(payload), "")
         if fault:
             raise ValueError(f"the payload of {name!r} cannot be kept as JSON: {fault}")
-
-
-def check_vectors(
-    ids: Sequence[str], vectors: Mapping[str, ArrayLike], spaces: Mapping[str, Space]
-) -> dict[str, Float32]:
-    """The vectors of every space as float32.
-
-    Raises:
-        ValueError: if the spaces are not those of the index, or as `check_matrix`.
-    """
-    if set(vectors) != set(spaces):
-        raise ValueError(f"the index has the spaces {sorted(spaces)}, the vectors are for {sorted(vectors)}")
-    return {
-        name: check_matrix(vectors[name], space, rows=len(ids), what=f"vectors of {name!r}", ids=ids)
-        for name, space in spaces.items()
-    }
-
-
-def check_matrix(
-    values: ArrayLike, space: Space, *, rows: int | None, what: str, ids: Sequence[str] | None = None
-) -> Float32:
-    """`[N, D]` float32 of finite numbers, from anything NumPy takes for an array of floats or small integers.
-
-    Args:
-        values: the array.
-        space: gives D.
-        rows: N, or None if any number will do.
-        what: what the array is, for the error.
-        ids: of the rows, for the error; else rows go by number.
-
-    Raises:
-        ValueError: if shape or dtype is another, or a row has NaN, infinity or a length past float32; it names the row.
-    """
-    array = np.asarray(values)
-    if array.ndim != 2 or array.shape[1] != space.size or (rows is not None and len(array) != rows):
-        expected = f"[{'N' if rows is None else rows}, {space.size}]"
-        raise ValueError(f"the {what} have shape {list(array.shape)}; expected {expected}")
-    if not (np.issubdtype(array.dtype, np.floating) or np.can_cast(array.dtype, np.float32)):
-        raise ValueError(f"the {what} are {array.dtype}, which float32 cannot hold; convert them first")
-    with np.errstate(over="ignore", invalid="ignore"):
-        array = np.ascontiguousarray(array, dtype=np.float32)
-        # The engine divides by the length, so that a length past float32 is as bad as infinity.
-        bad = ~np.isfinite(np.einsum("nd,nd->n", array, array))
-    if bad.any():
-        row = int(bad.argmax())
-        place = f"row {row}" if ids is None else f"{ids[row]!r} (row {row})"
-        raise ValueError(f"the {what} have NaN, infinity or too large a number in {place}; {int(bad.sum())} such rows")
-    return array
 
 
 def _fault(value: object, path: str) -> str | None:
