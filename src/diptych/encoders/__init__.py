@@ -1,6 +1,7 @@
 """Encoders: one modality a file; heads beside them."""
 
 from diptych.encoders.convnet import ConvNet
+from diptych.encoders.hashing import HashHead, pack, unpack
 from diptych.encoders.heads import Projection, UnitLength
 from diptych.encoders.hub_image import HubImage
 from diptych.encoders.hub_text import HubText
@@ -10,6 +11,7 @@ from diptych.encoders.vit import VisionTransformer
 
 __all__ = [
     "ConvNet",
+    "HashHead",
     "HubImage",
     "HubText",
     "Projection",
@@ -17,4 +19,6 @@ __all__ = [
     "TimmImage",
     "UnitLength",
     "VisionTransformer",
+    "pack",
+    "unpack",
 ]

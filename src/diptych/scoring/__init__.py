@@ -1,5 +1,6 @@
 """Scorers: one idea a file."""
 
 from diptych.scoring.dot import Dot
+from diptych.scoring.hamming import Hamming, hamming_distances
 
-__all__ = ["Dot"]
+__all__ = ["Dot", "Hamming", "hamming_distances"]
