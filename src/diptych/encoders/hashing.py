@@ -2,8 +2,8 @@
 
     code(x) = sign(h(x)) in {-1, +1}^K,    h = linear(norm(x)), beside it a small MLP where one is asked for
 
-A code of 64 bits takes 8 bytes where a vector of 256 numbers takes 1024, and two codes are compared by counting the bits
-in which they differ. The sign has no useful gradient, so training needs a stand-in, of which there are two:
+A code of 64 bits takes 8 bytes where a vector of 256 numbers takes 1024, and two codes are compared by counting the
+bits in which they differ. The sign has no useful gradient, so training needs a stand-in, of which there are two:
 
 - straight through (default): the sign going forward, and its gradient taken for that of h. Training sees the very
   codes that are used later.
@@ -56,7 +56,9 @@ class HashHead(nn.Module):
         self.linear = nn.Linear(features, bits)
         self.mlp = None
         if hidden:
-            self.mlp = nn.Sequential(nn.Linear(features, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, bits))
+            self.mlp = nn.Sequential(
+                nn.Linear(features, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, bits)
+            )
 
     def forward(self, features: Features) -> Tensor:
         """`[N, features]` to `[N, bits]`: -1 and +1; in training, where relaxed, between them."""

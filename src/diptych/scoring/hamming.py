@@ -94,7 +94,7 @@ def hamming_distances(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _words(packed: Tensor) -> np.ndarray:
-    """`[N, bytes]` uint8 to `[words, N]` uint64, filled up with zeros; word by word, so that a word's rows lie together."""
+    """`[N, bytes]` uint8 to `[words, N]` uint64, filled up with zeros: the first words of all rows lie together."""
     rows = packed.cpu().numpy()
     filled = np.pad(rows, ((0, 0), (0, -rows.shape[1] % 8)))
     return np.ascontiguousarray(filled.view(np.uint64).T)
