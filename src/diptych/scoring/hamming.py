@@ -64,7 +64,7 @@ def hamming_distances(a: Tensor, b: Tensor) -> Tensor:
         b: `[N, bytes]` uint8.
 
     Returns:
-        `[Q, N]` int32, on the device of `a`; counted on the CPU, eight bytes at a time.
+        `[Q, N]` int16, on the device of `a`; counted on the CPU, eight bytes at a time.
 
     Raises:
         ValueError: if they are not packed codes of one length.
@@ -73,7 +73,7 @@ def hamming_distances(a: Tensor, b: Tensor) -> Tensor:
         >>> codes = torch.tensor([[0b1100], [0b1010]], dtype=torch.uint8)
         >>> hamming_distances(codes, codes)
         tensor([[0, 2],
-                [2, 0]], dtype=torch.int32)
+                [2, 0]], dtype=torch.int16)
     """
     if a.dtype != torch.uint8 or b.dtype != torch.uint8 or a.dim() != 2 or b.dim() != 2 or a.shape[1] != b.shape[1]:
         raise ValueError(
@@ -81,16 +81,25 @@ def hamming_distances(a: Tensor, b: Tensor) -> Tensor:
             f"{tuple(b.shape)}: pack them first, with as many bits each"
         )
     queries, gallery = _words(a), _words(b)
-    out = np.zeros((len(a), len(b)), np.int32)
-    if out.size and len(gallery):
-        columns = min(len(b), AT_ONCE)
-        rows = max(1, AT_ONCE // columns)
-        for i in range(0, len(a), rows):
-            for j in range(0, len(b), columns):
-                block = out[i : i + rows, j : j + columns]
-                for one, other in zip(queries, gallery, strict=True):
-                    block += np.bitwise_count(one[i : i + rows, None] ^ other[None, j : j + columns])
+    out = np.zeros((len(a), len(b)), np.int16)
+    if out.size:
+        _count(queries, gallery, out)
     return torch.from_numpy(out).to(a.device)
+
+
+def _count(queries: np.ndarray, gallery: np.ndarray, out: np.ndarray) -> None:
+    """Add the distances of `[words, Q]` and `[words, N]` to `out` `[Q, N]`, a block at a time."""
+    columns = min(out.shape[1], AT_ONCE)
+    rows = min(len(out), max(1, AT_ONCE // columns))
+    # One pair of buffers for all blocks: asking the system for fresh memory takes longer than counting does.
+    differing, bits = np.empty((rows, columns), np.uint64), np.empty((rows, columns), np.uint8)
+    for i in range(0, len(out), rows):
+        for j in range(0, out.shape[1], columns):
+            block = out[i : i + rows, j : j + columns]
+            words, counts = (buffer[: block.shape[0], : block.shape[1]] for buffer in (differing, bits))
+            for one, other in zip(queries, gallery, strict=True):
+                np.bitwise_xor(one[i : i + rows, None], other[None, j : j + columns], out=words)
+                np.add(block, np.bitwise_count(words, out=counts), out=block)
 
 
 def _words(packed: Tensor) -> np.ndarray:
