@@ -70,7 +70,7 @@ def test_a_new_model_finds_what_an_old_one_embedded(
         part = done.model.parts["compatible"]
         assert isinstance(part, Compatible)
         new = found(done, part.project(vectors(done, "text")), vectors(made["old"], "image"))
-        # Chance is below 0.2, and texts of the new model in a space that is not theirs are no better.
+        # Vectors drawn at random have 0.07 to 0.10; old with old about 0.6, and the new may be a little worse.
         assert new > 0.4 and new > old - 0.2
         before = made["new"].model.state_dict()
         assert all(torch.equal(x, before[name]) for name, x in done.model.state_dict().items() if name in before)
