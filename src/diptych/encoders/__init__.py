@@ -1,6 +1,7 @@
 """Encoders: one modality a file; heads beside them."""
 
 from diptych.encoders.convnet import ConvNet
+from diptych.encoders.hashing import HashHead, pack, unpack
 from diptych.encoders.heads import Projection, TokenProjection, UnitLength
 from diptych.encoders.hub_image import HubImage
 from diptych.encoders.hub_text import HubText
@@ -10,6 +11,7 @@ from diptych.encoders.vit import VisionTransformer
 
 __all__ = [
     "ConvNet",
+    "HashHead",
     "HubImage",
     "HubText",
     "Projection",
@@ -18,4 +20,6 @@ __all__ = [
     "TokenProjection",
     "UnitLength",
     "VisionTransformer",
+    "pack",
+    "unpack",
 ]

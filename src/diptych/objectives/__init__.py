@@ -1,10 +1,27 @@
 """Objectives: one idea a file."""
 
+from diptych.objectives.anchored_codes import AnchoredCodes
+from diptych.objectives.bit_balance import BitBalance
+from diptych.objectives.bit_decorrelation import BitDecorrelation
 from diptych.objectives.distillation import Distillation
 from diptych.objectives.feature_distillation import FeatureDistillation
 from diptych.objectives.infonce import InfoNCE
+from diptych.objectives.label_similarity import LabelSimilarity
 from diptych.objectives.momentum_infonce import MomentumInfoNCE
 from diptych.objectives.pair_distillation import PairDistillation
+from diptych.objectives.quantization import Quantization
 from diptych.objectives.sigmoid import Sigmoid
 
-__all__ = ["Distillation", "FeatureDistillation", "InfoNCE", "MomentumInfoNCE", "PairDistillation", "Sigmoid"]
+__all__ = [
+    "AnchoredCodes",
+    "BitBalance",
+    "BitDecorrelation",
+    "Distillation",
+    "FeatureDistillation",
+    "InfoNCE",
+    "LabelSimilarity",
+    "MomentumInfoNCE",
+    "PairDistillation",
+    "Quantization",
+    "Sigmoid",
+]

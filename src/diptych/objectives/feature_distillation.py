@@ -30,7 +30,8 @@ class FeatureDistillation(Objective):
     Args:
         view: of which.
         projection: part that maps the student's vectors to the teacher's space, such as
-            `diptych.encoders.Projection(width, teacher's width)`, called with `Features` as a head is; None for none.
+            `diptych.encoders.Projection(width, teacher's width)`, called with `Features` as a head is; a module within
+            a part has a dotted name, `"compatible.projection"`; None for none.
 
     The mean is over the rows of the view.
     """
@@ -43,7 +44,9 @@ class FeatureDistillation(Objective):
     @property
     def needs(self) -> Needs:
         views = frozenset({self.view})
-        return Needs(views=views, teacher=views, parts=frozenset({self.projection} if self.projection else ()))
+        return Needs(
+            views=views, teacher=views, parts=frozenset({self.projection.partition(".")[0]} if self.projection else ())
+        )
 
     def size(self, batch: Batch) -> Tensor:
         return torch.tensor(float(batch.size(self.view)))
@@ -51,7 +54,8 @@ class FeatureDistillation(Objective):
     def forward(self, pairing: Pairing) -> Tensor:
         ours, theirs = pairing.mine(self.view).dense, pairing.taught().mine(self.view).dense
         if self.projection:
-            ours = pairing.parts[self.projection](Features(ours))
+            part, _, within = self.projection.partition(".")
+            ours = pairing.parts[part].get_submodule(within)(Features(ours))
         if ours.shape[1] != theirs.shape[1]:
             raise ValueError(
                 f"the student's vectors of view {self.view!r} have width {ours.shape[1]} and the teacher's "

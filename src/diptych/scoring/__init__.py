@@ -2,7 +2,9 @@
 
 from diptych.scoring.assignment import assign, sinkhorn
 from diptych.scoring.cascade import Cascade
+from diptych.scoring.compatible import Compatible
 from diptych.scoring.dot import Dot
+from diptych.scoring.hamming import Hamming, hamming_distances
 from diptych.scoring.hubness import CSLS, InvertedSoftmax, occurrence_skew
 from diptych.scoring.inverse_graph import InverseGraphConvolution
 from diptych.scoring.late_interaction import LateInteraction
@@ -11,11 +13,14 @@ from diptych.scoring.token_pooling import pool_tokens
 __all__ = [
     "CSLS",
     "Cascade",
+    "Compatible",
     "Dot",
+    "Hamming",
     "InverseGraphConvolution",
     "InvertedSoftmax",
     "LateInteraction",
     "assign",
+    "hamming_distances",
     "occurrence_skew",
     "pool_tokens",
     "sinkhorn",

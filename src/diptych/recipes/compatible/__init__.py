@@ -1,0 +1,1 @@
+"""New models that work with what an old one has embedded."""
