@@ -2,9 +2,20 @@
 
 from diptych.objectives.distillation import Distillation
 from diptych.objectives.feature_distillation import FeatureDistillation
+from diptych.objectives.flops import FLOPS
 from diptych.objectives.infonce import InfoNCE
 from diptych.objectives.momentum_infonce import MomentumInfoNCE
+from diptych.objectives.overuse import Overuse
 from diptych.objectives.pair_distillation import PairDistillation
 from diptych.objectives.sigmoid import Sigmoid
 
-__all__ = ["Distillation", "FeatureDistillation", "InfoNCE", "MomentumInfoNCE", "PairDistillation", "Sigmoid"]
+__all__ = [
+    "FLOPS",
+    "Distillation",
+    "FeatureDistillation",
+    "InfoNCE",
+    "MomentumInfoNCE",
+    "Overuse",
+    "PairDistillation",
+    "Sigmoid",
+]
