@@ -1,21 +1,26 @@
 """Encoders: one modality a file; heads beside them."""
 
 from diptych.encoders.bag import BagHead, WithBag
+from diptych.encoders.codebook import Codebook, CodebookHead
 from diptych.encoders.convnet import ConvNet
 from diptych.encoders.heads import Projection, UnitLength
 from diptych.encoders.hub_image import HubImage
 from diptych.encoders.hub_text import HubText
 from diptych.encoders.lexical import LexicalHead, words_of
+from diptych.encoders.lexicon_decoder import LexiconDecoder
 from diptych.encoders.timm_image import TimmImage
 from diptych.encoders.transformer import TextTransformer
 from diptych.encoders.vit import VisionTransformer
 
 __all__ = [
     "BagHead",
+    "Codebook",
+    "CodebookHead",
     "ConvNet",
     "HubImage",
     "HubText",
     "LexicalHead",
+    "LexiconDecoder",
     "Projection",
     "TextTransformer",
     "TimmImage",

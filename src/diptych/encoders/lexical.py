@@ -22,16 +22,13 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.checkpoint import checkpoint
 
 from diptych.core.embedding import Features
 from diptych.core.model import Processor
 from diptych.encoders.linear import Linear
-from diptych.encoders.token_heads import head_tokens
+from diptych.encoders.token_heads import head_tokens, largest_logits
 
 WordActivation = Literal["log1p_relu", "elu1p"]
-LOGITS_AT_ONCE = 1 << 26
-"""Logits (rows x tokens x words) held at a time; where there are more they are made again in the backward."""
 
 
 class LexicalHead(nn.Module):
@@ -87,7 +84,8 @@ class LexicalHead(nn.Module):
             ValueError: if there is a gate and the tower gives no bag.
         """
         tokens, mask = head_tokens(features, self.features, self.pooled)
-        weights = self.weigh(self._largest(tokens, mask).to(torch.promote_types(tokens.dtype, torch.float32)))
+        logits = largest_logits(self._logits, tokens, mask, self.vocab)
+        weights = self.weigh(logits.to(torch.promote_types(logits.dtype, torch.float32)))
         if self.unit:
             weights = F.normalize(weights, dim=-1)
         if self.topk is None:
@@ -108,18 +106,9 @@ class LexicalHead(nn.Module):
             )
         return features.pooled[:, -self.vocab :] > 0
 
-    def _largest(self, tokens: Tensor, mask: Tensor) -> Tensor:
-        """`[N, V]`, each word's largest logit over the real tokens."""
-        n, t, _ = tokens.shape
-        rows = max(1, LOGITS_AT_ONCE // max(1, t * self.vocab))
-        if n <= rows:
-            return self._some(tokens, mask)
-        parts = zip(tokens.split(rows), mask.split(rows), strict=True)
-        return torch.cat([checkpoint(self._some, x, real, use_reentrant=False) for x, real in parts])  # type: ignore[misc]
-
-    def _some(self, tokens: Tensor, mask: Tensor) -> Tensor:
+    def _logits(self, tokens: Tensor) -> Tensor:
         x = self.norm(tokens) if self.dense is None else self.norm(F.gelu(self.dense(tokens)))
-        return self.logits(x).masked_fill(~mask[..., None], -torch.inf).amax(1)
+        return self.logits(x)
 
 
 def _log1p_relu(logits: Tensor) -> Tensor:

@@ -1,11 +1,17 @@
-"""What heads over tokens share: which of a tower's features they read."""
+"""What heads over tokens share: which of a tower's features they read, and the largest of many logits over them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from diptych.core.embedding import Features
+
+LOGITS_AT_ONCE = 1 << 26
+"""Logits (rows x tokens x dimensions) held at a time; where there are more they are made again in the backward."""
 
 
 def head_tokens(features: Features, width: int, pooled: bool) -> tuple[Tensor, Tensor]:
@@ -28,3 +34,26 @@ def head_tokens(features: Features, width: int, pooled: bool) -> tuple[Tensor, T
     if x.shape[-1] != width:
         raise ValueError(f"the tower's features are {x.shape[-1]} wide; this head was made for {width}")
     return x, mask
+
+
+def largest_logits(logits: Callable[[Tensor], Tensor], tokens: Tensor, mask: Tensor, count: int) -> Tensor:
+    """Each dimension's largest logit over the real tokens.
+
+    Args:
+        logits: `[n, T, D]` to `[n, T, count]`.
+        tokens: `[N, T, D]`.
+        mask: `[N, T]`, True where a token is real; the others never matter, however large.
+        count: number of dimensions.
+
+    Returns:
+        `[N, count]`; minus infinity in rows without a real token.
+    """
+
+    def some(x: Tensor, real: Tensor) -> Tensor:
+        return logits(x).masked_fill(~real[..., None], -torch.inf).amax(1)
+
+    rows = max(1, LOGITS_AT_ONCE // max(1, tokens.shape[1] * count))
+    if len(tokens) <= rows:
+        return some(tokens, mask)
+    parts = zip(tokens.split(rows), mask.split(rows), strict=True)
+    return torch.cat([checkpoint(some, x, real, use_reentrant=False) for x, real in parts])  # type: ignore[misc]

@@ -130,6 +130,6 @@ def _shared(products: Tensor, words: Sequence[str], top: int | None) -> list[Sha
     total = float(products.double().sum())
     order = products.argsort(descending=True, stable=True)[: int((products > 0).sum())][:top]
     return [
-        SharedWord(v, words[v] if words else f"#{v}", score, score / total)
+        SharedWord(v, str(words[v]) if words else f"#{v}", score, score / total)
         for v, score in zip(order.tolist(), products[order].tolist(), strict=True)
     ]
