@@ -6,7 +6,7 @@ from diptych.encoders.convnet import ConvNet
 from diptych.encoders.heads import Projection, UnitLength
 from diptych.encoders.hub_image import HubImage
 from diptych.encoders.hub_text import HubText
-from diptych.encoders.lexical import LexicalHead, words_of
+from diptych.encoders.lexical import LexicalHead, special_ids, words_of
 from diptych.encoders.lexicon_decoder import LexiconDecoder
 from diptych.encoders.timm_image import TimmImage
 from diptych.encoders.transformer import TextTransformer
@@ -27,5 +27,6 @@ __all__ = [
     "UnitLength",
     "VisionTransformer",
     "WithBag",
+    "special_ids",
     "words_of",
 ]

@@ -15,6 +15,7 @@ Zhou et al. 2022 (VDR: elu + 1, top-k, the gate), arXiv 2212.07699.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Literal
 
@@ -117,6 +118,14 @@ def _log1p_relu(logits: Tensor) -> Tensor:
 
 def _elu1p(logits: Tensor) -> Tensor:
     return F.elu(logits) + 1
+
+
+def special_ids(processor: Processor) -> tuple[int, ...]:
+    """The token ids of a text processor that are marks (padding, the end) and no words."""
+    definition = getattr(processor, "definition", None)
+    if definition is None:
+        return (0, 1)  # what a TextProcessor will set aside when it is fitted
+    return tuple(one["id"] for one in json.loads(definition).get("added_tokens", ()) if one.get("special"))
 
 
 def words_of(processor: Processor) -> tuple[str, ...]:

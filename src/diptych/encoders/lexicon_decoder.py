@@ -1,9 +1,12 @@
 """The weak decoder behind a lexicon bottleneck: it restores hidden words of a text from weights of words.
 
-    bag = LayerNorm(sum_v weight(v) e_v),     [bag, x_1, ..., x_T] -> blocks -> logits of the hidden words
+    bag = LayerNorm(sum_v weight(v) e_v),     [bag, x_1, ..., x_T] -> blocks -> y,     logits(t, v) = <y_t, e_v> + b_v
 
-with e the decoder's word embeddings, x_t the word t or a blank where it is hidden. Few blocks and many hidden words
-make it weak: what it needs it must take from the bag, so the weights must name the text's words.
+with e the decoder's word embeddings, and x_t the embedding of word t, or the bag and a blank where it is hidden. Few
+blocks and many hidden words make it weak: what it needs it must take from the bag. As the same e go in and come out,
+the shortest way to say a hidden word v is a weight of word v. The paper's decoder is given the bag in the first place
+alone, which is enough where e and the encoder are those of a trained masked language model; from random beginnings
+the weights then become a code of their own, so here every blank holds the bag too.
 
 Source: Luo et al. 2023 (LexLIP), arXiv 2302.02908, after Shen et al. 2022 (LexMAE), arXiv 2208.14754.
 """
@@ -14,7 +17,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from diptych.encoders.linear import Linear
 from diptych.encoders.packing import packing_of
 from diptych.encoders.transformer import Block
 
@@ -51,8 +53,8 @@ class LexiconDecoder(nn.Module):
         self.blank = nn.Parameter(torch.zeros(width))
         self.norm_bag, self.norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.blocks = nn.ModuleList([Block(width, heads, dropout=dropout) for _ in range(depth)])
-        self.out = Linear(width, vocab)
-        nn.init.normal_(self.word.weight, std=0.02)
+        self.bias = nn.Parameter(torch.zeros(vocab))
+        nn.init.normal_(self.word.weight, std=width**-0.5)
 
     def forward(self, weights: Tensor, ids: Tensor, mask: Tensor, hidden: Tensor) -> Tensor:
         """The cross-entropy of each text's hidden words.
@@ -73,12 +75,12 @@ class LexiconDecoder(nn.Module):
         if t > self.max_length:
             raise ValueError(f"texts of {t} tokens; this decoder has places for {self.max_length}")
         bag = self.norm_bag(weights @ self.word.weight)
-        seen = torch.where(hidden[..., None], self.blank, self.word(ids)) + self.place[:t]
+        seen = torch.where(hidden[..., None], bag[:, None] + self.blank, self.word(ids)) + self.place[:t]
         packing = packing_of(F.pad(mask, (1, 0), value=True))
         x = packing.pack(torch.cat([bag[:, None], seen], 1))
         for block in self.blocks:
             x = block(x, packing)
         said = self.norm(packing.unpack(x)[:, 1:][hidden])  # [hidden words, D]
-        losses = F.cross_entropy(self.out(said), ids[hidden], reduction="none")
+        losses = F.cross_entropy(F.linear(said, self.word.weight, self.bias), ids[hidden], reduction="none")
         text = hidden.nonzero()[:, 0]
         return losses.new_zeros(len(ids)).index_add(0, text, losses) / hidden.sum(1).clamp(min=1)

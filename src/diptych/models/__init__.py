@@ -3,5 +3,18 @@
 from diptych.models.checkpoint import load, save
 from diptych.models.dual import Towers, dual_encoder
 from diptych.models.opening.native_clip import clip_from_folder, clip_from_weights, clip_to_weights
+from diptych.models.reading import Reading, readings, vocabulary_size, with_heads
 
-__all__ = ["Towers", "clip_from_folder", "clip_from_weights", "clip_to_weights", "dual_encoder", "load", "save"]
+__all__ = [
+    "Reading",
+    "Towers",
+    "clip_from_folder",
+    "clip_from_weights",
+    "clip_to_weights",
+    "dual_encoder",
+    "load",
+    "readings",
+    "save",
+    "vocabulary_size",
+    "with_heads",
+]
