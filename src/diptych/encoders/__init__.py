@@ -1,25 +1,37 @@
 """Encoders: one modality a file; heads beside them."""
 
+from diptych.encoders.bag import BagHead, WithBag
+from diptych.encoders.codebook import Codebook, CodebookHead
 from diptych.encoders.convnet import ConvNet
 from diptych.encoders.hashing import HashHead, pack, unpack
 from diptych.encoders.heads import Projection, TokenProjection, UnitLength
 from diptych.encoders.hub_image import HubImage
 from diptych.encoders.hub_text import HubText
+from diptych.encoders.lexical import LexicalHead, special_ids, words_of
+from diptych.encoders.lexicon_decoder import LexiconDecoder
 from diptych.encoders.timm_image import TimmImage
 from diptych.encoders.transformer import TextTransformer
 from diptych.encoders.vit import VisionTransformer
 
 __all__ = [
+    "BagHead",
+    "Codebook",
+    "CodebookHead",
     "ConvNet",
     "HashHead",
     "HubImage",
     "HubText",
+    "LexicalHead",
+    "LexiconDecoder",
     "Projection",
     "TextTransformer",
     "TimmImage",
     "TokenProjection",
     "UnitLength",
     "VisionTransformer",
+    "WithBag",
     "pack",
+    "special_ids",
     "unpack",
+    "words_of",
 ]

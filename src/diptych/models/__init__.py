@@ -3,9 +3,11 @@
 from diptych.models.checkpoint import load, save
 from diptych.models.dual import Towers, dual_encoder
 from diptych.models.opening.native_clip import clip_from_folder, clip_from_weights, clip_to_weights
+from diptych.models.reading import Reading, readings, vocabulary_size, with_heads
 from diptych.models.token_heads import add_token_heads
 
 __all__ = [
+    "Reading",
     "Towers",
     "add_token_heads",
     "clip_from_folder",
@@ -13,5 +15,8 @@ __all__ = [
     "clip_to_weights",
     "dual_encoder",
     "load",
+    "readings",
     "save",
+    "vocabulary_size",
+    "with_heads",
 ]

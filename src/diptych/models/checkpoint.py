@@ -73,13 +73,24 @@ def save(model: Model, folder: str | Path, *, reference: Mapping[str, Mapping[st
         The fingerprint.
     """
     name = fingerprint(model)
-    tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in model.state_dict().items()}
+    tensors = separate(model.state_dict())
     content = {"format": FORMAT, "fingerprint": name, "model": describe_model(model), "note": note}
     with replacement(absolute(folder)) as written:
         save_file(tensors, written / "model.safetensors")
         save_file(_reference(model, reference), written / "reference.safetensors")
         (written / "model.json").write_text(json.dumps(content, indent=1, ensure_ascii=False))
     return name
+
+
+def separate(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors on the CPU, each in memory of its own, as `safetensors` wants them: tied weights are kept twice."""
+    out, seen = {}, set()
+    for name, tensor in tensors.items():
+        own = tensor.detach().cpu().contiguous()
+        place = own.untyped_storage().data_ptr()
+        out[name] = own.clone() if place in seen else own
+        seen.add(place)
+    return out
 
 
 def load(folder: str | Path, *, check: bool = True) -> Model:

@@ -5,14 +5,18 @@ from diptych.objectives.bit_balance import BitBalance
 from diptych.objectives.bit_decorrelation import BitDecorrelation
 from diptych.objectives.distillation import Distillation
 from diptych.objectives.feature_distillation import FeatureDistillation
+from diptych.objectives.flops import FLOPS
 from diptych.objectives.infonce import InfoNCE
 from diptych.objectives.label_similarity import LabelSimilarity
+from diptych.objectives.lexicon_bottleneck import LexiconBottleneck
 from diptych.objectives.momentum_infonce import MomentumInfoNCE
+from diptych.objectives.overuse import Overuse
 from diptych.objectives.pair_distillation import PairDistillation
 from diptych.objectives.quantization import Quantization
 from diptych.objectives.sigmoid import Sigmoid
 
 __all__ = [
+    "FLOPS",
     "AnchoredCodes",
     "BitBalance",
     "BitDecorrelation",
@@ -20,7 +24,9 @@ __all__ = [
     "FeatureDistillation",
     "InfoNCE",
     "LabelSimilarity",
+    "LexiconBottleneck",
     "MomentumInfoNCE",
+    "Overuse",
     "PairDistillation",
     "Quantization",
     "Sigmoid",

@@ -8,6 +8,7 @@ from diptych.scoring.hamming import Hamming, hamming_distances
 from diptych.scoring.hubness import CSLS, InvertedSoftmax, occurrence_skew
 from diptych.scoring.inverse_graph import InverseGraphConvolution
 from diptych.scoring.late_interaction import LateInteraction
+from diptych.scoring.lexical import Lexical, SharedWord
 from diptych.scoring.token_pooling import pool_tokens
 
 __all__ = [
@@ -19,6 +20,8 @@ __all__ = [
     "InverseGraphConvolution",
     "InvertedSoftmax",
     "LateInteraction",
+    "Lexical",
+    "SharedWord",
     "assign",
     "hamming_distances",
     "occurrence_skew",

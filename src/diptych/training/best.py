@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from diptych.core.model import Model
 from diptych.data.replacing import absolute, recover, replacement
+from diptych.models.checkpoint import separate
 from diptych.training.journal import read_lines
 from diptych.training.processes import from_first
 from diptych.training.state import Position
@@ -55,8 +56,7 @@ class Best:
         if any(line["score"] >= numbers["score"] for line in earlier):
             return
         with replacement(absolute(self.out / "best")) as folder:
-            weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-            save_file(weights, folder / "weights.safetensors")
+            save_file(separate(model.state_dict()), folder / "weights.safetensors")
             (folder / "measured.json").write_text(json.dumps(numbers))
 
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from diptych.core.teacher import Teacher
 from diptych.data.replacing import absolute, replacement
-from diptych.models.checkpoint import CheckpointError
+from diptych.models.checkpoint import CheckpointError, separate
 from diptych.training.processes import from_first
 from diptych.training.sharding import like, load_whole, whole, whole_state
 
@@ -98,7 +98,7 @@ def save_state(
 
     def write() -> None:
         with replacement(absolute(run / "states" / f"{position.step:08d}")) as written:
-            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, written / "tensors.safetensors")
+            save_file(separate(tensors), written / "tensors.safetensors")
             (written / "position.json").write_text(json.dumps({"position": asdict(position), "guard": guard}))
         for old in saved_states(run)[keep:]:
             shutil.rmtree(old, ignore_errors=True)
