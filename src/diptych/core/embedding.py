@@ -66,7 +66,16 @@ class Embedding:
 
     @property
     def dense(self) -> Tensor:
-        """The unit vectors `[N, D]` of the space `"dense"`."""
+        """The unit vectors `[N, D]` of the space `"dense"`.
+
+        Raises:
+            ValueError: if there is no such space: not every recipe's model has one.
+        """
+        if "dense" not in self.vectors:
+            raise ValueError(
+                f"the model gives no vectors of the space 'dense', only {sorted(self.vectors) or 'tokens'}: retrieval "
+                "is measured by its own scorer, but the index, classification and exports want a dense head"
+            )
         return self.vectors["dense"]
 
     def named(self) -> dict[str, Tensor]:

@@ -19,8 +19,8 @@ from torch.nn import functional as F
 
 from diptych.core.embedding import Features
 from diptych.encoders.linear import Linear
+from diptych.encoders.over_tokens import head_tokens, largest_logits
 from diptych.encoders.sparsemax import sparsemax
-from diptych.encoders.token_heads import head_tokens, largest_logits
 
 
 class Codebook(nn.Module):

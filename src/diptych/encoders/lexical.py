@@ -27,7 +27,7 @@ from torch.nn import functional as F
 from diptych.core.embedding import Features
 from diptych.core.model import Processor
 from diptych.encoders.linear import Linear
-from diptych.encoders.token_heads import head_tokens, largest_logits
+from diptych.encoders.over_tokens import head_tokens, largest_logits
 
 WordActivation = Literal["log1p_relu", "elu1p"]
 
