@@ -28,6 +28,7 @@ from diptych.data.archive import Archive, ArchiveError, Facts, Shard
 from diptych.data.bad_rows import BadRow, BadRows
 from diptych.data.images import BadImage
 from diptych.data.items import hashes_of, item_hashes
+from diptych.data.memory import give_back_memory
 from diptych.data.pairs import tokenize
 from diptych.data.pixels import content_of
 from diptych.data.processors import ImageProcessor
@@ -257,6 +258,7 @@ def embed_table(
             if facts is None or facts.key != key:
                 rows, vectors, facts = archiver.shard(block, key, start, done)
                 shard.write(rows, vectors, facts)
+                give_back_memory()
             else:
                 done(len(block), 0)
             if bad is not None:
