@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from diptych.core import Features
 from diptych.data.processors import TextProcessor
-from diptych.encoders import BagHead, LexicalHead, TextTransformer, WithBag, special_ids, token_heads, words_of
+from diptych.encoders import BagHead, LexicalHead, TextTransformer, WithBag, over_tokens, special_ids, words_of
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -116,7 +116,7 @@ def test_many_rows_in_parts_give_the_same_weights_and_gradients(monkeypatch: pyt
     torch.manual_seed(0)
     head, outcomes = LexicalHead(6, 9), []
     for limit in (1 << 26, 2 * 4 * 9):
-        monkeypatch.setattr(token_heads, "LOGITS_AT_ONCE", limit)
+        monkeypatch.setattr(over_tokens, "LOGITS_AT_ONCE", limit)
         head.zero_grad()
         weights = head(features())
         weights.square().sum().backward()
