@@ -184,6 +184,7 @@ class Archiver:
                 bad.append(BadRow(first + chunk.rows.start + row, str(where), reason, detail))
             if len(chunk.items) and store is not None:
                 values.append(self._values(store, chunk.items, chunk.pixels))
+            give_back_memory()
             done(len(chunk.good), len(chunk.items))
         return torch.cat(values), good, bad
 
