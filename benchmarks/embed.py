@@ -9,8 +9,8 @@ Its `amp_bf16` is shown too. Sentence-transformers runs its `encode`. Ours is `e
 empty store to shards on disk; what the first call ever settles (bf16 or not) is settled before.
 
 The towers are ViT-B/32 with random weights; so that retrieval is above chance the two projections are fitted in closed
-form to 4,000 training pairs of Flickr8k and the features centred: recall@10 of its 1,000 test photographs is then about
-3.5 times that of chance, and vectors point every way, which is harder on rounding than features as alike as random
+form to 4,000 training pairs of Flickr8k and the features centred: recall@10 of its 1,000 test photographs is then
+above chance, and vectors point every way, which is harder on rounding than features as alike as random
 towers make them.
 """
 

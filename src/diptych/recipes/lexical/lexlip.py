@@ -6,9 +6,8 @@
 
 Use it where galleries are so large that an inverted index pays. The authors start from a pretrained masked language
 model and train its masked words on; here the towers are whatever `--text` and `--image` say, and words get their
-meaning from the bottleneck alone. From random towers that takes far more than a toy has: on 72 drawn shapes (240
-steps, flops 0.3) rows came down to 38 of 400 words and texts found their pictures (recall@1 0.85), but the words were
-mostly not those of the captions; `vdr` had them after 60 steps. The weights `flops` and `bottleneck`, the temperature
+meaning from the bottleneck alone. From random towers that takes far more than a toy collection has: there texts find
+their pictures, but by words that are mostly not those of the captions. The weights `flops` and `bottleneck`, the temperature
 and the unit length of the vectors are guesses: set them by measurement.
 """
 
