@@ -7,8 +7,8 @@
 Use it where galleries are so large that an inverted index pays. The authors start from a pretrained masked language
 model and train its masked words on; here the towers are whatever `--text` and `--image` say, and words get their
 meaning from the bottleneck alone. From random towers that takes far more than a toy collection has: there texts find
-their pictures, but by words that are mostly not those of the captions. The weights `flops` and `bottleneck`, the temperature
-and the unit length of the vectors are guesses: set them by measurement.
+their pictures, but by words that are mostly not those of the captions. The weights `flops` and `bottleneck`, the
+temperature and the unit length of the vectors are guesses: set them by measurement.
 """
 
 from __future__ import annotations
