@@ -26,13 +26,12 @@ from diptych.data.replacing import absolute
 from diptych.search.building import filling
 from diptych.search.checking import check_rows, check_vectors
 from diptych.search.errors import IndexSealed, WrongCheckpoint
-from diptych.search.filters import to_filter
 from diptych.search.manifest import FieldType, Manifest
 from diptych.search.opening import open_shard
 from diptych.search.points import Hit, Record, check_ids, check_payloads
-from diptych.search.shard import Shard
 from diptych.search.sizes import Sizes, disk_sizes
 from diptych.search.spaces import Space
+from diptych.search.store import Store
 from diptych.search.vectors import Given, GivenVector
 
 
@@ -53,9 +52,9 @@ class Index:
         [Hit(id='dog', score=1.0, payload={'legs': 4})]
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, shard: Shard, *, writable: bool) -> None:
+    def __init__(self, folder: Path, manifest: Manifest, store: Store, *, writable: bool) -> None:
         self.folder, self.manifest = folder, manifest
-        self._shard: Shard | None = shard
+        self._store: Store | None = store
         self._writable = writable
 
     @classmethod
@@ -125,7 +124,7 @@ class Index:
             try:
                 yield index
             finally:
-                index._shard = None  # its closing is part of what comes after the block
+                index._store = None  # its closing is part of what comes after the block
 
     @classmethod
     def open(cls, folder: str | Path, *, checkpoint: str | None = None, read_only: bool = False) -> "Index":
@@ -246,8 +245,7 @@ class Index:
         if limit < 1 or offset < 0:
             raise ValueError(f"limit is at least 1 and offset at least 0; found limit={limit}, offset={offset}")
         queries = check_rows(vectors, self._space(space), rows=None, what="query vectors")
-        chosen = to_filter(where)
-        return self._opened().search(queries, space, limit=limit, offset=offset, where=chosen, exact=exact)
+        return self._opened().search(queries, space, limit=limit, offset=offset, where=where, exact=exact)
 
     def score(self, ids: Sequence[str], vector: GivenVector, *, space: str = "dense") -> dict[str, float]:
         """The exact scores of these rows, and no others, against one vector.
@@ -284,7 +282,7 @@ class Index:
 
     def scroll(self, *, where: Mapping[str, object] | None = None, vectors: bool = False) -> Iterator[Record]:
         """All rows that `where` asks for, in an order that is always the same but means nothing."""
-        for records in self._opened().scroll(where=to_filter(where), vectors=vectors):
+        for records in self._opened().scroll(where=where, vectors=vectors):
             yield from records
 
     def size(self) -> Sizes:
@@ -307,13 +305,13 @@ class Index:
 
     def close(self) -> None:
         """Flush and let go of the files; a second time does nothing."""
-        if self._shard is None:
+        if self._store is None:
             return
         try:
             self.flush()
         finally:
-            self._shard.close()
-            self._shard = None
+            self._store.close()
+            self._store = None
 
     def __len__(self) -> int:
         return len(self._opened())
@@ -334,13 +332,13 @@ class Index:
         """One vector as a list of one."""
         return [vector] if self._space(space).kind in ("lexical", "late") else np.asarray(vector)[None]
 
-    def _opened(self) -> Shard:
+    def _opened(self) -> Store:
         """The shard, if it is open."""
-        if self._shard is None:
+        if self._store is None:
             raise ValueError(f"{self.folder} is closed; open it again with Index.open")
-        return self._shard
+        return self._store
 
-    def _for_writing(self) -> Shard:
+    def _for_writing(self) -> Store:
         """The shard, if it takes writes."""
         shard = self._opened()
         if not self._writable:

@@ -28,7 +28,7 @@ from qdrant_edge import Record as EngineRecord
 
 from diptych.search.errors import IndexInUse, IndexUnreadable
 from diptych.search.faults import engine_errors, require_room
-from diptych.search.filters import field_path
+from diptych.search.filters import field_path, to_filter
 from diptych.search.manifest import FieldType
 from diptych.search.paging import settled
 from diptych.search.points import Hit, Record, point_id, split_payload, to_points
@@ -149,7 +149,7 @@ class Shard:
         *,
         limit: int,
         offset: int = 0,
-        where: Filter | None = None,
+        where: Mapping[str, object] | None = None,
         among: Sequence[str] | None = None,
         exact: bool = False,
     ) -> list[list[Hit]]:
@@ -159,7 +159,7 @@ class Shard:
             queries: Q rows that were checked.
             name: of the space.
             limit, offset: of the page.
-            where: what rows must have.
+            where: what the payload must have; the forms are in `diptych.search.filters`.
             among: ids of rows, if only they are asked for.
             exact: compare with every row.
         """
@@ -167,13 +167,14 @@ class Shard:
         count = self._engine.info().points_count  # an upper bound; the exact count takes longer than the search
         space = self.spaces[name]
         params, vectors = search_params(space, exact=exact), to_engine(space, queries)
+        wanted = to_filter(where)
         if among is not None:
             chosen = HasIdCondition({point_id(one) for one in among})
-            where = Filter(must=[chosen] if where is None else [chosen, where])
+            wanted = Filter(must=[chosen] if wanted is None else [chosen, wanted])
 
         def ask(some: Sequence[int], number: int) -> list[list[Hit]]:
             requests = [
-                QueryRequest(number, 0, Query.Nearest(vectors[i], using=name), None, None, True, where, None, params)
+                QueryRequest(number, 0, Query.Nearest(vectors[i], using=name), None, None, True, wanted, None, params)
                 for i in some
             ]
             found: list[list[Hit]] = []
@@ -190,11 +191,12 @@ class Shard:
         found = {record.id: record for record in self._engine.retrieve(list(dict.fromkeys(points)), True, vectors)}
         return [self._record(found[point]) for point in points if point in found]
 
-    def scroll(self, *, where: Filter | None, vectors: bool) -> Iterator[list[Record]]:
-        """All rows, `ROWS_AT_ONCE` at a time."""
+    def scroll(self, *, where: Mapping[str, object] | None, vectors: bool) -> Iterator[list[Record]]:
+        """All rows that `where` asks for, `ROWS_AT_ONCE` at a time."""
+        wanted = to_filter(where)
         place: PointId | None = None
         while True:
-            records, place = self._engine.scroll(ScrollRequest(place, ROWS_AT_ONCE, where, True, vectors))
+            records, place = self._engine.scroll(ScrollRequest(place, ROWS_AT_ONCE, wanted, True, vectors))
             yield [self._record(record) for record in records]
             if place is None:
                 return

@@ -1,0 +1,57 @@
+"""What an `Index` keeps its rows in: one shard in a folder, several behind a manifest, or a cluster.
+
+`Index` checks everything that comes in before it asks a store, so that all of them refuse alike; a store keeps rows
+and ranks them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
+
+from diptych.search.points import Hit, Record
+from diptych.search.vectors import Rows
+
+
+class Store(Protocol):
+    """Rows that can be written, searched and read; every method as `diptych.search.shard.Shard` describes it."""
+
+    def __len__(self) -> int: ...
+
+    def upsert(self, ids: Sequence[str], vectors: Mapping[str, Rows], payloads: Sequence[Mapping[str, object]]) -> None:
+        """Add rows, or replace those of the same ids; safe once it returned."""
+        ...
+
+    def delete(self, ids: Sequence[str]) -> int:
+        """Delete rows; returns how many of them there were."""
+        ...
+
+    def search(
+        self,
+        queries: Rows,
+        name: str,
+        *,
+        limit: int,
+        offset: int = 0,
+        where: Mapping[str, object] | None = None,
+        among: Sequence[str] | None = None,
+        exact: bool = False,
+    ) -> list[list[Hit]]:
+        """The nearest rows to each query in the space `name`; equal scores are settled by id."""
+        ...
+
+    def get(self, ids: Sequence[str], *, vectors: bool) -> list[Record]:
+        """The rows of these ids, in their order, without those that are not there."""
+        ...
+
+    def scroll(self, *, where: Mapping[str, object] | None, vectors: bool) -> Iterator[list[Record]]:
+        """All rows that `where` asks for, some at a time."""
+        ...
+
+    def flush(self) -> None:
+        """Put all writes on the disk."""
+        ...
+
+    def close(self) -> None:
+        """Let go of files and connections."""
+        ...
