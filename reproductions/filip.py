@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from harness import Reproduction, measured, pretrained_towers, reproduce, trained
-
 from diptych.recipes.contrastive import filip
+from harness import Reproduction, measured, pretrained_towers, reproduce, trained
 
 BUDGET = ["--width", "256", "--batch-size", "500", "--epochs", "10", "--lr", "1e-3", "--weight-decay", "0.5"]
 

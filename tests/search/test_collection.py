@@ -7,11 +7,16 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
+from diptych.core.model import Model
 from diptych.data.archive import Archive
+from diptych.data.pairs import prepare, tokenize
 from diptych.data.sources import open_table
-from diptych.models import Towers, dual_encoder, save
+from diptych.encoders import HashHead, LexicalHead, Projection, TokenProjection
+from diptych.models import Towers, dual_encoder, readings, save, vocabulary_size, with_heads
 from diptych.models.archiving import embed_table, finish
+from diptych.models.embed import embed, with_frozen_features
 from diptych.models.opened import open_model
 from diptych.scoring import Dot
 from diptych.search.collection import Searcher, distinct, index_archive, index_table, payload
@@ -70,3 +75,87 @@ def test_an_archive_makes_the_index_that_its_table_makes(shapes: Path, tmp_path:
         hit.payload for hit in two if hit.id == one[0].id
     ]
     assert all(hit.score == pytest.approx(scores[hit.id], abs=1e-3) for hit in one)  # archives keep float16
+
+
+def every_space(folder: Path) -> Path:
+    """A checkpoint whose images and texts have vectors of every kind."""
+    torch.manual_seed(0)
+    towers = Towers(image_size=32, width=8, vocab_size=300, max_length=9, patch=4, depths=(1, 1, 1), text_depth=1)
+    base = dual_encoder(towers, parts={"dot": Dot()})
+    base.processors["text"].fit(["a red circle", "a blue square"])
+    words = vocabulary_size(base)
+    heads = {
+        name: {
+            "dense": Projection(read_width(base, name), 8),
+            "lexical": LexicalHead(read.width, words),
+            "tokens": TokenProjection(read.width, 4),
+            "code": HashHead(read_width(base, name), 16),
+        }
+        for name, read in readings(base).items()
+    }
+    model = with_heads(base, heads, parts={"dot": Dot()})
+    save(model, folder, reference=reference_inputs(model))
+    return folder
+
+
+def read_width(model: Model, name: str) -> int:
+    return int(model.towers[name].width)  # type: ignore[arg-type]
+
+
+def test_every_head_fills_a_space_of_its_kind_as_the_model_says_it(shapes: Path, tmp_path: Path):
+    opened, rows = open_model(every_space(tmp_path / "model")), open_table(shapes)
+    index_table(opened, rows, tmp_path / "index", quantization=None)
+    searcher = Searcher.open(tmp_path / "index")
+    kinds = {name: space.kind for name, space in searcher.index.manifest.spaces.items()}
+    assert kinds == {"dense": "dense", "lexical": "lexical", "tokens": "late", "code": "code"}
+    pairs = with_frozen_features(opened.model, prepare(rows, opened.model.processors), only=["image"])
+    image = embed(opened.model, "image", pairs.views["image"])
+    text = embed(opened.model, "text", tokenize(["a red circle"], opened.model.processors["text"])[0])
+    assert image.tokens is not None and text.tokens is not None and text.mask is not None
+    similar = text.tokens[0][text.mask[0]] @ image.tokens.flatten(0, 1).T
+    wanted = {
+        "dense": image.dense @ text.dense[0],
+        "lexical": image.vectors["lexical"] @ text.vectors["lexical"][0],
+        "tokens": similar.view(-1, *image.tokens.shape[:2]).amax(2).sum(0),
+        "code": -((image.vectors["code"] >= 0) != (text.vectors["code"] >= 0)).sum(1).float(),
+    }
+    ids = pairs.table["id"][:]
+    for space, scores in wanted.items():
+        hits = {hit.id: hit.score for hit in searcher.search("a red circle", spaces=[space], limit=72)}
+        # Archives keep float16, and stored features are bf16, so that a bit may turn over.
+        near = 1.0 if space == "code" else 2e-2
+        for name, score in zip(ids, scores.tolist(), strict=True):
+            assert hits.get(name, 0.0) == pytest.approx(score, abs=near), (space, name)
+        best = max(hits, key=lambda name: hits[name])
+        reasons = searcher.explain(best, "a red circle", space=space)
+        assert sum(reason.score for reason in reasons) == pytest.approx(hits[best], abs=1e-3)
+    fused = searcher.search("a red circle", spaces=["dense", "lexical"], limit=5)
+    again = searcher.search("a red circle", spaces=["code"], rerank="dense", limit=72)
+    best = searcher.search("a red circle", limit=72)
+    assert len(fused) == 5 and [hit.id for hit in again] == [hit.id for hit in best]
+    assert {group.value for group in searcher.groups("a red circle", group_by="shape")} == {
+        "circle",
+        "square",
+        "triangle",
+    }
+
+
+def test_an_archive_fills_the_spaces_that_are_wanted(shapes: Path, tmp_path: Path):
+    opened, rows = open_model(every_space(tmp_path / "model")), open_table(shapes)
+    Archive.begin(tmp_path / "a", model=opened.name, fingerprint=opened.fingerprint)
+    embed_table(opened.model, rows, tmp_path / "a", fingerprint=opened.fingerprint, shard_rows=30)
+    archive = finish(tmp_path / "a", len(rows), fingerprint=opened.fingerprint, name=opened.name, shard_rows=30)
+    index_archive(archive, tmp_path / "one", wanted=["lexical", "tokens"], pool=2)
+    index_table(opened, rows, tmp_path / "two", wanted=["lexical", "tokens"], pool=2)
+    with pytest.raises(ValueError, match="no space 'sparse'"):
+        index_archive(archive, tmp_path / "three", wanted=["sparse"])
+    one, two = (Searcher.open(tmp_path / name) for name in ("one", "two"))
+    for space in ("lexical", "tokens"):
+        scores = [
+            {h.id: h.score for h in each.search("a blue square", spaces=[space], limit=72)} for each in (one, two)
+        ]
+        assert scores[0] == pytest.approx(scores[1], abs=1e-3)
+    kept = one.index.get(["000"], vectors=True)[0].vectors["tokens"]
+    assert len(kept) == 2  # of 2 x 2 places
+    with pytest.raises(ValueError, match="has no space 'dense'"):
+        one.search("a blue square", rerank="dense")

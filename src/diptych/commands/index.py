@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 from diptych.commands.flags import add_data, add_model, kept_beside, model_of, parse, parser_for, table_of
 
@@ -21,7 +22,17 @@ def index(argv: Sequence[str]) -> None:
     add_data(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder of the index; an earlier one there is replaced")
     parser.add_argument("--split", type=str, default="all", help="split of the table; default: all of it")
+    parser.add_argument("--spaces", type=list[str] | None, default=None, help="to fill; default: all of the model")
+    parser.add_argument("--quantization", type=Literal["scalar", "product", "binary", "none"], default="scalar")
+    parser.add_argument("--pool_tokens", type=float, default=1.0, help="keep this share fewer tokens in a late space")
     args = parse(parser, argv)
+    if args.pool_tokens < 1:
+        raise ValueError(f"--pool-tokens is {args.pool_tokens}; it must be at least 1, which keeps all tokens")
+    kept: dict[str, Any] = {
+        "wanted": args.spaces,
+        "quantization": None if args.quantization == "none" else args.quantization,
+        "pool": args.pool_tokens,
+    }
     opened = model_of(args)
     if (Path(args.data) / "archive.json").is_file():
         given = [name for name in ("image_column", "text_column", "id_column") if args[name] is not None]
@@ -31,7 +42,7 @@ def index(argv: Sequence[str]) -> None:
         if archive.fingerprint != opened.fingerprint:
             raise ValueError(f"{args.data} holds embeddings of another model ({archive.model}): embed with this one")
         with bars() as shown:
-            told(index_archive(archive, args.out, rows_done=shown.rows), args.out)
+            told(index_archive(archive, args.out, rows_done=shown.rows, **kept), args.out)
         return
     bad = BadRows()
     table = table_of(args, bad, needs_text=False)
@@ -43,8 +54,8 @@ def index(argv: Sequence[str]) -> None:
             args.out,
             source=args.data,
             bad=bad,
-            images=shown.images,
             rows_done=shown.rows,
+            **kept,
         )
     told(count, args.out)
 

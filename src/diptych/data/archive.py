@@ -3,7 +3,11 @@
     archive.json                whose vectors these are: model, fingerprint, precision, what was embedded; written first
                                 as begun, so that no other folder is taken for one, and again when all is there
     shard-00000.parquet         a row an image: `_row` in its table, `_image` its path, id, text, every other column
-    shard-00000.safetensors     "image/dense" [rows, D], "text/dense" [texts, D], "text/owner" [texts] int64
+    shard-00000.safetensors     "image/dense" [rows, D], "text/dense" [texts, D], "text/owner" [texts] int64; other
+                                spaces by their names, of which
+                                    sparse ones as "/terms" and "/weights" [entries], "/counts" [rows], "/size" [1]
+                                    tokens as "image/tokens" [entries, D] and "/counts" [rows]
+                                    codes as "image/code" [rows, bits / 8] uint8 and "/size" [1]
     shard-00000.json            written last: the key of what the shard was made of, its counts, its bad rows
 
 A shard is whole if its JSON is there and its files have the sizes that this says. Reading one needs the memory of one.
@@ -97,6 +101,10 @@ class Shard:
                 raise ArchiveError(f"{self.stem}.safetensors has no {name!r}; it has {sorted(file.keys())}")
             return file.get_tensor(name)
 
+    def spaces(self) -> dict[str, tuple[str, int]]:
+        """`"view/space"` -> its kind and width, see `spaces_of`."""
+        return spaces_of({name: self.vectors(name) for name in self.names()})
+
     def rows(self) -> pa.Table:
         """The shard's rows: `_row`, `id`, `text`, `_image` (its path) and the collection's other columns."""
         return pq.read_table(self.stem.with_suffix(".parquet"))
@@ -134,6 +142,21 @@ class Shard:
         """Delete its files, the JSON first."""
         for suffix in (".json", ".parquet", ".safetensors"):
             self.stem.with_suffix(suffix).unlink(missing_ok=True)
+
+
+def spaces_of(vectors: Mapping[str, Tensor]) -> dict[str, tuple[str, int]]:
+    """What a shard's vectors are: `"view/space"` -> kind ("dense", "lexical", "late", "code") and D, terms or bits."""
+    found: dict[str, tuple[str, int]] = {}
+    for name in sorted(vectors):
+        if name.endswith("/terms"):
+            own = name.removesuffix("/terms")
+            found[own] = ("lexical", int(vectors[f"{own}/size"]))
+        elif name.count("/") == 1 and not name.endswith("/owner"):
+            if f"{name}/size" in vectors:
+                found[name] = ("code", int(vectors[f"{name}/size"]))
+            else:
+                found[name] = ("late" if f"{name}/counts" in vectors else "dense", int(vectors[name].shape[1]))
+    return found
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,8 @@ class BagHead(nn.Module):
         vocab: number of words.
     """
 
+    kind = "lexical"  # of the space in an index
+
     def __init__(self, vocab: int) -> None:
         super().__init__()
         self.vocab = vocab

@@ -58,6 +58,11 @@ class CodebookHead(nn.Module):
             nn.LayerNorm(features), Linear(features, width), nn.GELU(), nn.LayerNorm(width), Linear(width, width)
         )
 
+    @property
+    def reads_tokens(self) -> bool:
+        """Whether a tower's tokens are wanted, not its pooled features alone."""
+        return not self.pooled
+
     def forward(self, features: Features) -> Tensor:
         """`[N, width]`, each row of length 1."""
         weights = self.weights(features)

@@ -37,6 +37,8 @@ class HashHead(nn.Module):
         relaxed: whether training sees tanh(h), between -1 and 1, in place of the code.
     """
 
+    kind = "code"  # of the space in an index
+
     def __init__(
         self,
         features: int,

@@ -1,4 +1,9 @@
-"""Heads map an encoder's features to a space."""
+"""Heads map an encoder's features to a space.
+
+Which kind of space of an index a head fills (`diptych.search.spaces`) is its attribute `kind`: "lexical", "late" or
+"code"; heads without one give dense vectors.
+A head that wants tokens of a tower whose features are stored says so by `reads_tokens`.
+"""
 
 from __future__ import annotations
 
@@ -75,6 +80,9 @@ class TokenProjection(nn.Module):
         layer_norm: whether a LayerNorm comes first; towers that end in one need no other.
         bias: of the linear map.
     """
+
+    kind = "late"  # of the space in an index
+    reads_tokens = True
 
     def __init__(self, features: int, width: int, *, layer_norm: bool = True, bias: bool = False) -> None:
         super().__init__()

@@ -51,6 +51,8 @@ class LexicalHead(nn.Module):
         words: what the dimensions mean; empty for the vocabulary of the text processor.
     """
 
+    kind = "lexical"  # of the space in an index
+
     def __init__(
         self,
         features: int,
@@ -77,6 +79,11 @@ class LexicalHead(nn.Module):
         self.dense = Linear(features, features) if transform else None
         self.logits = Linear(features, vocab)
         self.weigh = {"log1p_relu": _log1p_relu, "elu1p": _elu1p}[activation]
+
+    @property
+    def reads_tokens(self) -> bool:
+        """Whether a tower's tokens are wanted, not its pooled features alone."""
+        return not self.pooled
 
     def forward(self, features: Features) -> Tensor:
         """`[N, vocab]` float32 or better, none below zero; a row without a real token is all zeros.

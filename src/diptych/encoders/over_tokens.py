@@ -29,7 +29,7 @@ def head_tokens(features: Features, width: int, pooled: bool) -> tuple[Tensor, T
         x = features.pooled[:, None, :width]
         mask = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
     else:
-        x = features.tokens
+        x = features.tokens.to(torch.promote_types(features.tokens.dtype, torch.float32))  # stored ones are in bf16
         mask = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device) if features.mask is None else features.mask
     if x.shape[-1] != width:
         raise ValueError(f"the tower's features are {x.shape[-1]} wide; this head was made for {width}")

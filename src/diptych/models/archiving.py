@@ -7,7 +7,7 @@ so what any of them has seen is not computed again, and a shard that is there al
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Collection, Generator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -35,15 +35,18 @@ from diptych.data.processors import ImageProcessor
 from diptych.data.store import find_stored, hash_of, stored
 from diptych.data.threads import beforehand, in_order, usable_cores
 from diptych.data.views import Arrays, View
+from diptych.models.columns import Columns, joined
 from diptych.models.embed import TRIED, batches
 from diptych.models.modes import evaluating
 from diptych.models.precision import Precision
+from diptych.models.reading import reads_tokens
 from diptych.models.stored import TowerStore, filled
 
 Progress = Callable[[int, int, int], None]
 SHARD_ROWS = 16384
 CHUNK_BYTES = 1 << 27
 """Of decoded pixels in a chunk; one is embedded while another is decoded."""
+HEADED_ROWS = 1024
 NAMES = {"items": ((16,), "uint8")}
 
 
@@ -75,6 +78,10 @@ class Archiver:
         precision: of the towers, see `diptych.models.precision`.
         dtype: that vectors are kept in.
         threads: that decode; None for one a core.
+        views: to embed; None for those of all towers.
+
+    The towers' tokens are not stored (they are many times as large as pooled features), so where a head reads them a
+    tower runs on all items of a shard that is made.
     """
 
     def __init__(
@@ -85,9 +92,11 @@ class Archiver:
         precision: Precision = "auto",
         dtype: torch.dtype = torch.float16,
         threads: int | None = None,
+        views: Collection[str] | None = None,
     ) -> None:
         self.asked: Precision = precision
         self.model, self.dtype = model, dtype
+        self.views = {name for name in ("image", "text") if name in model.towers and (views is None or name in views)}
         self.threads = usable_cores() if threads is None else threads
         self.fingerprint = fingerprint
         self._stores: dict[str, TowerStore] = {}
@@ -102,10 +111,10 @@ class Archiver:
 
     def key(self, block: Dataset) -> str:
         """A hash of everything that a shard of these rows depends on."""
-        about = [self.fingerprint, self.asked, str(self.dtype)]
+        about = [self.fingerprint, self.asked, str(self.dtype), *self._left_out()]
         others = block.select_columns(_plain(block)).with_format("arrow")
         rows = [hash_of(repr(others[i : i + 1024].to_pydict())) for i in range(0, len(others), 1024)]  # type: ignore[union-attr]
-        return hash_of(about, rows, content_of(block, "image") if "image" in self.model.towers else None)
+        return hash_of(about, rows, content_of(block, "image") if "image" in self.views else None)
 
     def shard(
         self, block: Dataset, key: str, first: int, done: Callable[[int, int], None]
@@ -119,36 +128,31 @@ class Archiver:
             done: told (rows, items) that were just embedded.
         """
         good, bad, vectors = np.ones(len(block), bool), [], {}
-        if "image" in self.model.towers:
+        if "image" in self.views:
             values, good, bad = self._images(block, first, done)
-            vectors |= self._heads("image", values)
+            vectors |= joined(values or [self._nothing("image")])
         rows = np.flatnonzero(good)
         kept = block.select(rows)
         texts: list[list[str]] = kept["text"][:]
         cut = 0
-        if "text" in self.model.towers:
+        if "text" in self.views:
             owner = np.repeat(np.arange(len(texts)), [len(own) for own in texts])
             view, cut = tokenize([one for own in texts for one in own], self.model.processors["text"])
-            vectors |= self._heads("text", self._texts(view))
+            vectors |= self._texts(view)
             vectors["text/owner"] = torch.from_numpy(owner)
-            done(0 if "image" in self.model.towers else len(block), len(owner))
+            done(0 if "image" in self.views else len(block), len(owner))
         precision = {view: store.precision for view, store in self._stores.items()}
-        count = sum(map(len, texts)) if "text" in self.model.towers else 0
+        count = sum(map(len, texts)) if "text" in self.views else 0
         facts = Facts(key, self.fingerprint, len(kept), count, cut, precision, tuple(bad))
         return _row_table(kept, first + rows), vectors, facts
 
-    def _heads(self, view: str, pooled: Tensor) -> dict[str, Tensor]:
-        """`"view/space"` -> vectors, of every space but tokens."""
+    def _left_out(self) -> list[str]:
+        return sorted({"image", "text"} & set(self.model.towers) - self.views)
+
+    def _heads(self, view: str) -> nn.ModuleDict:
         heads = self.model.heads[self.model.route(view).tower]
         assert isinstance(heads, nn.ModuleDict)
-        device = next(self.model.parameters()).device
-        out = {}
-        with torch.no_grad():
-            for space, head in heads.items():
-                if space != "tokens":
-                    parts = [head(Features(part.to(device))).to("cpu", self.dtype) for part in pooled.split(4096)]
-                    out[f"{view}/{space}"] = torch.cat(parts)
-        return out
+        return heads
 
     def _store(
         self, view: str, first: Callable[[], Mapping[str, Tensor]], fill: tuple[int, int] | None = None
@@ -160,33 +164,54 @@ class Archiver:
             self._stores[view] = store
         return self._stores[view]
 
-    def _texts(self, view: View) -> Tensor:
+    def _texts(self, view: View) -> dict[str, Tensor]:
         if not len(view):
-            return torch.zeros(0, _width(self.model, "text"))
+            return self._nothing("text")
         store = self._store("text", partial(view.take, np.arange(min(len(view), TRIED))), filled(view))
-        return self._values(store, item_hashes(view), view)
+        return self._said(store, item_hashes(view), view)
+
+    def _nothing(self, view: str) -> dict[str, Tensor]:
+        """The vectors of no rows."""
+        return Columns(dict(self._heads(view).items()), 0, self.dtype).tensors(view, width=_width(self.model, view))
+
+    def _said(self, store: TowerStore, items: np.ndarray, rows: View | None) -> dict[str, Tensor]:
+        """The vectors of some items in every space; where a head reads tokens, nothing comes from the store."""
+        heads = self._heads(store.view)
+        columns = Columns(dict(heads.items()), len(items), self.dtype)
+        if any(map(reads_tokens, heads.values())):
+            assert rows is not None
+            for cut, inputs in batches(store.view, rows, _lacking_by_length(rows, np.ones(len(items), bool)), 64):
+                columns.put(cut, store.said(inputs))
+        else:
+            pooled = self._values(store, items, rows)
+            for start in range(0, len(pooled), HEADED_ROWS):
+                part = pooled[start : start + HEADED_ROWS]
+                columns.put(np.arange(start, start + len(part)), Features(part.to(store.device)))
+        return columns.tensors(store.view, width=_width(self.model, store.view))
 
     def _images(
         self, block: Dataset, first: int, done: Callable[[int, int], None]
-    ) -> tuple[Tensor, np.ndarray, list[BadRow]]:
-        """Pooled features of the good images, which they are, and why the others are not."""
+    ) -> tuple[list[dict[str, Tensor]], np.ndarray, list[BadRow]]:
+        """What is said of the good images, which they are, and why the others are not."""
         processor = self.model.processors["image"]
         assert isinstance(processor, ImageProcessor)
-        good, bad, values = np.zeros(len(block), bool), [], [torch.zeros(0, _width(self.model, "image"))]
+        good, bad = np.zeros(len(block), bool), []
+        values: list[dict[str, Tensor]] = []
         store = None
         if "image" in self._stores or _some_pixels(block, processor) is not None:
             store = self._store("image", lambda: {"pixels": _some_pixels(block, processor)})  # type: ignore[dict-item]
-        for chunk in beforehand(_chunks(block, processor, store, self.threads), 1):
+        always = any(map(reads_tokens, self._heads("image").values()))
+        for chunk in beforehand(_chunks(block, processor, store, self.threads, always=always), 1):
             good[chunk.rows] = chunk.good
             for row, (reason, detail) in chunk.troubles.items():
                 one = block[chunk.rows.start + row]
                 where = (one["image"] or {}).get("path") or one["id"]
                 bad.append(BadRow(first + chunk.rows.start + row, str(where), reason, detail))
             if len(chunk.items) and store is not None:
-                values.append(self._values(store, chunk.items, chunk.pixels))
+                values.append(self._said(store, chunk.items, chunk.pixels))
             give_back_memory()
             done(len(chunk.good), len(chunk.items))
-        return torch.cat(values), good, bad
+        return values, good, bad
 
     def _values(self, store: TowerStore, items: np.ndarray, rows: View | None) -> Tensor:
         """The pooled features `[n, D]` of some items: from the store, and computed where it lacks them."""
@@ -303,7 +328,6 @@ def finish(
         )
     if not sum(one.rows for one in facts):
         raise ArchiveError(f"none of the {rows:,} rows could be embedded: see the bad rows")
-    widths = {name: shards[0].vectors(name).shape[1] for name in shards[0].names() if not name.endswith("/owner")}
     archive = Archive(
         folder,
         model=name,
@@ -311,7 +335,7 @@ def finish(
         precision=dict(chosen),
         options=dict(options or {}),
         source=source,
-        widths=widths,
+        widths={name: width for name, (_, width) in shards[0].spaces().items()},
         shards=len(shards),
         rows=sum(one.rows for one in facts),
         texts=sum(one.texts for one in facts),
@@ -321,8 +345,10 @@ def finish(
     return archive
 
 
-def _chunks(block: Dataset, processor: ImageProcessor, store: TowerStore | None, threads: int) -> Generator[Chunk]:
-    """The block's images, chunk by chunk, decoded where the store lacks any of them."""
+def _chunks(
+    block: Dataset, processor: ImageProcessor, store: TowerStore | None, threads: int, *, always: bool
+) -> Generator[Chunk]:
+    """The block's images, chunk by chunk, decoded always, or where the store lacks any of them."""
     size = int(np.prod(processor.shape))
     rows = max(1, min(1024, CHUNK_BYTES // size))
     column = block.select_columns([processor.column])
@@ -331,7 +357,7 @@ def _chunks(block: Dataset, processor: ImageProcessor, store: TowerStore | None,
         own = column.select(range(cut.start, cut.stop))
         key = hash_of("names", describe(processor), content_of(own, processor.column))
         known = find_stored(key, NAMES)
-        if known is not None:
+        if known is not None and not always:
             troubles = {row: (reason, detail) for row, (reason, detail) in known.note}
             good = _without(len(own), troubles)
             items = known.arrays["items"].reshape(-1).view("S16")[good]

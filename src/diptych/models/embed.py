@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from typing import cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from diptych.core.embedding import Embedding
 from diptych.core.model import Model, is_frozen
@@ -24,6 +25,7 @@ from diptych.data.versions import Augmented, Drawn, Version, Versions
 from diptych.data.views import Features, View, is_made_on_demand
 from diptych.models.modes import evaluating
 from diptych.models.precision import Precision, autocast_for, chosen
+from diptych.models.reading import reads_tokens
 from diptych.models.stored import TowerStore, filled
 
 Progress = Callable[[str, int, int], None]
@@ -88,7 +90,7 @@ def with_frozen_features(
         model: its towers run, on its device, for items that nobody has asked for yet.
         pairs: prepared with the model's processors.
         only: names of views.
-        tokens: views of which tokens are wanted too, besides those whose tower has a head `"tokens"`.
+        tokens: views of which tokens are wanted too, besides those of which a head reads them.
         transforms: what augments a picture; they act on each picture alone.
         augmentations: how many augmented versions of each picture to store instead of the picture as it is;
             `pairs.drawn(seed)` then draws one of each row. 0 stores the picture as it is.
@@ -125,13 +127,13 @@ def frozen_features(
     """The stored features of a view's rows where its tower is frozen, else the rows themselves.
 
     Args:
-        tokens: store and give tokens even if the tower has no head `"tokens"`.
+        tokens: store and give tokens even if no head of the tower reads them.
 
     The other arguments are those of `stored_features`.
     """
     if not _is_to_store(model, view, rows):
         return rows
-    wanted = tokens or "tokens" in model.heads[model.route(view).tower]  # type: ignore[operator]
+    wanted = tokens or any(map(reads_tokens, cast(nn.ModuleDict, model.heads[model.route(view).tower]).values()))
     return stored_features(model, view, rows, tokens=wanted, version=version, progress=progress)
 
 

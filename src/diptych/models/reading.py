@@ -67,3 +67,13 @@ def _blank(processor: Processor) -> dict[str, Tensor]:
     if isinstance(processor, ImageProcessor):
         return {"pixels": torch.zeros(1, *processor.shape, dtype=torch.uint8)}
     return pad_ragged([np.zeros(2, np.int32)], 0, getattr(processor, "fixed_length", None))
+
+
+def kind_of(head: nn.Module) -> str:
+    """Which kind of space of an index a head fills: its `kind`, "dense" if it names none."""
+    return str(getattr(head, "kind", "dense"))
+
+
+def reads_tokens(head: nn.Module) -> bool:
+    """Whether a head reads a tower's tokens; as its `reads_tokens` says, else not."""
+    return bool(getattr(head, "reads_tokens", False))

@@ -118,11 +118,15 @@ class TowerStore:
         Returns:
             The pooled features `[n, D]`, as the store gives them: of bf16 precision, as float32, on the CPU.
         """
-        with torch.no_grad(), autocast_for(self.device, self.precision)():
-            said = self.model.features(self.view, self.moved(inputs))
+        said = self.said(inputs)
         for kind, writer in self._writers.items():
             _keep(writer, items[lacks[kind]], said, torch.from_numpy(lacks[kind]), kind)
         return said.pooled.to("cpu", torch.bfloat16).float()
+
+    def said(self, inputs: Mapping[str, Tensor]) -> Features:
+        """What the tower says of some rows, in its precision, on its device; nothing is kept."""
+        with torch.no_grad(), autocast_for(self.device, self.precision)():
+            return self.model.features(self.view, self.moved(inputs))
 
 
 def filled(rows: View) -> tuple[int, int] | None:

@@ -7,30 +7,42 @@ any other: vectors of two models do not compare.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
-from itertools import count
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from itertools import chain
+from itertools import count as counting
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
+import numpy as np
 from datasets import Dataset
-from torch import Tensor
+from torch import nn
 
 from diptych.core.model import Model
-from diptych.data.archive import Archive
+from diptych.data.archive import Archive, spaces_of
 from diptych.data.bad_rows import BadRows
-from diptych.data.pairs import prepare, tokenize
+from diptych.data.pairs import tokenize
 from diptych.data.replacing import absolute
 from diptych.data.views import Processed
-from diptych.models.embed import embed, with_frozen_features
+from diptych.encoders import words_of
+from diptych.models.archiving import Archiver
+from diptych.models.embed import embed
 from diptych.models.opened import Opened, open_model
 from diptych.models.opening import scheme_of
 from diptych.search.building import require_replaceable
+from diptych.search.embedded import Block, as_query, chosen_spaces
 from diptych.search.errors import IndexUnreadable
+from diptych.search.explaining import Reason, reasons
+from diptych.search.fusing import search_fused
+from diptych.search.grouping import Group, search_groups
 from diptych.search.index import Index
 from diptych.search.points import Hit
-from diptych.search.spaces import Space
+from diptych.search.reranking import by_space, reranked, search_cascade
+from diptych.search.spaces import Quantization
+from diptych.search.vectors import GivenVector
 
 ROWS_AT_ONCE = 1024
+BLOCK_ROWS = 4096
+DEPTH = 100
 PLAIN = (str, int, float, bool)
 
 
@@ -39,84 +51,127 @@ def index_table(
     rows: Dataset,
     folder: str | Path,
     *,
+    wanted: Collection[str] | None = None,
+    quantization: Quantization | None = "scalar",
+    pool: float = 1.0,
     source: str = "",
     bad: BadRows | None = None,
-    images: Callable[[int, int], None] | None = None,
     rows_done: Callable[[str, int, int], None] | None = None,
 ) -> int:
-    """Embed a table's images and put them into an index that replaces any in `folder`.
+    """Embed a table's images and put them into an index that replaces any in `folder`, a block of rows at a time.
 
-    Rows that share an id become one hit each: the second is `id#2`, and so on.
+    Every head of the model's images fills a space of its own name. Rows that share an id become one hit each: the
+    second is `id#2`, and so on. Interrupted, the same call finds what its towers had computed in the store.
 
     Args:
         opened: the model; its name is remembered, so that `Searcher.open` finds it.
         rows: a table as `open_table` gives it.
         folder: of the index.
+        wanted: names of the spaces; None for all that the model fills.
+        quantization: of dense spaces, see `Space`.
+        pool: tokens of a row are clustered to this share fewer, see `pool_tokens`; 1 keeps all.
         source: where the rows come from, in words.
         bad: told of images that cannot be decoded.
-        images, rows_done: as in `diptych.evaluation.evaluate.evaluate`.
+        rows_done: told ("image", rows done, rows in all).
 
     Returns:
         How many images are in the index.
 
     Raises:
-        ValueError: if no row is usable.
+        ValueError: if no row is usable, or the model fills no such space.
         OSError: if the disk is full; the earlier index is still there.
     """
-    require_replaceable(absolute(folder))
-    model = opened.model
-    pairs = with_frozen_features(
-        model, prepare(rows, model.processors, bad=bad, progress=images), only=["image"], progress=rows_done
-    )
-    vectors = embed(model, "image", pairs.views["image"], progress=rows_done).dense.numpy()
-    names = distinct(pairs.table["id"][:])
+
+    def blocks() -> Iterator[Block]:
+        with Archiver(opened.model, fingerprint=opened.fingerprint, views=("image",)) as archiver:
+            done = [0]
+
+            def told(count: int, _: int) -> None:
+                done[0] += count
+                if rows_done:
+                    rows_done("image", done[0], len(rows))
+
+            for start in range(0, len(rows), BLOCK_ROWS):
+                block = rows.select(range(start, min(start + BLOCK_ROWS, len(rows))))
+                table, vectors, facts = archiver.shard(block, "", start, told)
+                if bad is not None:
+                    bad.extend(facts.bad)
+                yield Block(table, vectors, table["_row"].to_numpy())
+
+    if "image" not in opened.model.towers:
+        raise ValueError(f"{opened.name} has no image tower; it has {sorted(opened.model.towers)}")
     remembered = _remembered(opened.name, opened.options, source)
-    spaces = {"dense": Space(vectors.shape[1], "cosine")}
-    with Index.build(folder, spaces, checkpoint=opened.fingerprint, sources=remembered) as index:
-        for start in range(0, len(names), ROWS_AT_ONCE):
-            cut = slice(start, min(start + ROWS_AT_ONCE, len(names)))
-            columns = pairs.table[cut]
-            payloads = [
-                payload(dict(zip(columns, values, strict=True))) for values in zip(*columns.values(), strict=True)
-            ]
-            index.add(names[cut], {"dense": vectors[cut]}, payloads)
-    return len(names)
+    names = distinct(rows["id"][:])
+    return _filled(folder, blocks(), names, opened.fingerprint, remembered, wanted, quantization, pool)
 
 
 def index_archive(
-    archive: Archive, folder: str | Path, *, rows_done: Callable[[str, int, int], None] | None = None
+    archive: Archive,
+    folder: str | Path,
+    *,
+    wanted: Collection[str] | None = None,
+    quantization: Quantization | None = "scalar",
+    pool: float = 1.0,
+    rows_done: Callable[[str, int, int], None] | None = None,
 ) -> int:
     """Put the images' vectors of an archive into an index that replaces any in `folder`, shard by shard.
 
     Args:
         archive: that `diptych embed` wrote; the index remembers its model.
         folder: of the index.
-        rows_done: as in `index_table`.
+        wanted, quantization, pool, rows_done: as in `index_table`.
 
     Returns:
         How many images are in the index.
 
     Raises:
-        ValueError: if the archive has no vectors of images.
+        ValueError: if the archive has no vectors of images, or none of a wanted space.
         OSError: if the disk is full; the earlier index is still there.
     """
-    if "image/dense" not in archive.widths:
+    if not any(name.startswith("image/") for name in archive.widths):
         raise ValueError(f"{archive.folder} has no vectors of images; it has {sorted(archive.widths)}")
-    require_replaceable(absolute(folder))
     names = distinct([name for shard in archive for name in shard.rows()["id"].to_pylist()])
-    spaces = {"dense": Space(archive.widths["image/dense"], "cosine")}
-    done = 0
-    remembered = _remembered(archive.model, archive.options, archive.source)
-    with Index.build(folder, spaces, checkpoint=archive.fingerprint, sources=remembered) as index:
+
+    def blocks() -> Iterator[Block]:
+        done = 0
         for shard in archive:
-            vectors = shard.vectors("image/dense").float().numpy()
-            for batch in shard.rows().to_batches(ROWS_AT_ONCE):
-                rows = [payload(as_table_row(row)) for row in batch.to_pylist()]
-                index.add(names[done : done + len(rows)], {"dense": vectors[: len(rows)]}, rows)
-                vectors, done = vectors[len(rows) :], done + len(rows)
-                if rows_done:
-                    rows_done("image", done, archive.rows)
-    return done
+            table = shard.rows()
+            vectors = {name: shard.vectors(name) for name in shard.names() if name.startswith("image/")}
+            yield Block(table, vectors, np.arange(done, done + len(table)))
+            done += len(table)
+            if rows_done:
+                rows_done("image", done, archive.rows)
+
+    remembered = _remembered(archive.model, archive.options, archive.source)
+    return _filled(folder, blocks(), names, archive.fingerprint, remembered, wanted, quantization, pool)
+
+
+def _filled(
+    folder: str | Path,
+    blocks: Iterator[Block],
+    names: list[str],
+    fingerprint: str,
+    remembered: str,
+    wanted: Collection[str] | None,
+    quantization: Quantization | None,
+    pool: float,
+) -> int:
+    """Build the index of these blocks; how many rows there were."""
+    require_replaceable(absolute(folder))
+    first = next((block for block in blocks if len(block.rows)), None)
+    if first is None:
+        raise ValueError(f"none of the {len(names):,} rows could be embedded: see the bad rows")
+    spaces = chosen_spaces(spaces_of(first.vectors), wanted, quantization)
+    count = 0
+    with Index.build(folder, spaces, checkpoint=fingerprint, sources=remembered) as index:
+        for block in chain([first], blocks):
+            for start in range(0, len(block.rows), ROWS_AT_ONCE):
+                cut = slice(start, min(start + ROWS_AT_ONCE, len(block.rows)))
+                payloads = [payload(as_table_row(row)) for row in block.rows[cut].to_pylist()]
+                vectors = {name: block.given(name, space, cut, pool) for name, space in spaces.items()}
+                index.add([names[row] for row in block.numbers[cut]], vectors, payloads)
+                count += len(payloads)
+    return count
 
 
 def _remembered(name: str, options: Mapping[str, Any], source: str) -> str:
@@ -162,7 +217,7 @@ def distinct(names: Sequence[str]) -> list[str]:
     for name in names:
         own = name
         if name in numbers:
-            own = next(f"{name}#{i}" for i in count(numbers[name] + 1) if f"{name}#{i}" not in taken)
+            own = next(f"{name}#{i}" for i in counting(numbers[name] + 1) if f"{name}#{i}" not in taken)
             numbers[name] = int(own.rsplit("#", 1)[1])
         else:
             numbers[name] = 1
@@ -209,29 +264,99 @@ class Searcher:
         text: str | None = None,
         *,
         image: Any = None,
+        spaces: Sequence[str] = (),
+        rerank: str | None = None,
         limit: int = 10,
         offset: int = 0,
         where: Mapping[str, object] | None = None,
+        exact: bool = False,
     ) -> list[Hit]:
         """The rows nearest to a text or to an image (a path, bytes, or a PIL image).
 
         Args:
             text: words, in any script.
             image: instead of words.
+            spaces: to search; the rankings of several are fused by reciprocal ranks. `default_space` if empty.
+            rerank: a space in which the first `DEPTH` hits are scored again, exactly.
             limit: how many, at least 1.
             offset: how many to leave out first.
             where: conditions on the payload, see `diptych.search.filters`.
+            exact: no graph and no small copies.
 
         Raises:
-            ValueError: if neither or both of text and image are given, or the text is blank.
+            ValueError: if neither or both of text and image are given, the text is blank, or there is no such space.
             diptych.data.images.BadImage: if the image cannot be decoded.
         """
-        return self.index.search(self.vector(text, image=image).numpy(), limit=limit, offset=offset, where=where)
+        asked = self.queries(
+            text, image=image, spaces=[*(spaces or [self.default_space]), *([rerank] if rerank else [])]
+        )
+        first = {name: asked[name] for name in spaces or [self.default_space]}
+        name, vector = next(iter(first.items()))
+        kind: dict[str, Any] = {"where": where, "exact": exact}
+        depth = max(DEPTH, offset + limit)
+        if rerank is not None:
+            rescore = by_space(self.index, asked[rerank], space=rerank)
+            if len(first) > 1:
+                found = search_fused(self.index, first, depth=depth, limit=depth, **kind)
+                return reranked(found, rescore)[offset : offset + limit]
+            return search_cascade(
+                self.index, vector, rescore, space=name, depth=depth, limit=limit, offset=offset, **kind
+            )
+        if len(first) > 1:
+            return search_fused(self.index, first, depth=depth, limit=limit, offset=offset, **kind)
+        return self.index.search(vector, space=name, limit=limit, offset=offset, **kind)
 
-    def vector(self, text: str | None = None, *, image: Any = None) -> Tensor:
-        """The unit vector `[D]` of a text or of an image."""
+    def groups(
+        self, text: str | None = None, *, group_by: str, image: Any = None, space: str | None = None, **options: Any
+    ) -> list[Group]:
+        """The nearest values of a payload field, each with its best hit; options as for `search_groups`."""
+        name = space or self.default_space
+        (vector,) = self.queries(text, image=image, spaces=[name]).values()
+        return search_groups(self.index, vector, group_by=group_by, space=name, **options)
+
+    def explain(
+        self, hit: str, text: str | None = None, *, image: Any = None, space: str | None = None
+    ) -> list[Reason]:
+        """What made a row's score: words of a lexical space, tokens of a late one; see `diptych.search.explaining`.
+
+        Args:
+            hit: the row's id.
+            text, image: the query.
+            space: which; `default_space` if None.
+
+        Raises:
+            ValueError: if there is no such row or space, or as `search`.
+        """
+        name = space or self.default_space
+        (vector,) = self.queries(text, image=image, spaces=[name]).values()
+        (record, *_) = self.index.get([hit], vectors=True) or [None]
+        if record is None:
+            raise ValueError(f"{self.index.folder} has no row {hit!r}")
+        kind = self.index.manifest.spaces[name].kind
+        parts: Sequence[str] = ()
+        if kind == "lexical":
+            heads = cast(nn.ModuleDict, self.model.heads[self.model.route("image").tower])
+            parts = getattr(heads[name], "words", ()) or words_of(self.model.processors["text"])
+        elif kind == "late" and text is not None:
+            view, _ = tokenize([text], self.model.processors["text"])
+            words, inputs = words_of(self.model.processors["text"]), view.take(np.arange(1))
+            parts = [words[token] for token in inputs["ids"][0][inputs["mask"][0].bool()].tolist()]
+        return reasons(self.index.manifest.spaces[name], vector, record.vectors[name], parts)
+
+    @property
+    def default_space(self) -> str:
+        """The space that is searched where none is named: "dense" if there is one."""
+        spaces = list(self.index.manifest.spaces)
+        return "dense" if "dense" in spaces else spaces[0]
+
+    def queries(self, text: str | None = None, *, image: Any = None, spaces: Sequence[str]) -> dict[str, GivenVector]:
+        """A text or an image as a query in each of these spaces."""
         if (text is None) == (image is None):
             raise ValueError("give either a text or an image to search for")
+        there = self.index.manifest.spaces
+        for name in spaces:
+            if name not in there:
+                raise ValueError(f"{self.index.folder} has no space {name!r}; it has {sorted(there)}")
         wanted = "image" if text is None else "text"
         if wanted not in self.model.towers:
             raise ValueError(f"the index's model has no {wanted} tower; it has {sorted(self.model.towers)}")
@@ -239,5 +364,7 @@ class Searcher:
             if not text.strip():
                 raise ValueError("the text to search for is blank")
             view, _ = tokenize([text], self.model.processors["text"])
-            return embed(self.model, "text", view).dense[0]
-        return embed(self.model, "image", Processed([image], self.model.processors["image"])).dense[0]
+            said = embed(self.model, "text", view)
+        else:
+            said = embed(self.model, "image", Processed([image], self.model.processors["image"]))
+        return {name: as_query(said, name, there[name]) for name in dict.fromkeys(spaces)}
