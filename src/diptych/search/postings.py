@@ -41,7 +41,7 @@ class Postings:
         self._rows, self._weights = files.arrays["rows"], files.arrays["weights"]
         blocks = files.arrays["blocks"]
         self._exponents = blocks[:, 2].astype(np.int32)
-        # Block b has the terms term_starts[b] to term_starts[b + 1], and term t the postings starts[t] to starts[t + 1].
+        # Block b has terms term_starts[b] to term_starts[b + 1], and term t postings starts[t] to starts[t + 1].
         self._term_starts = _from_zero(blocks[:, 0])
         self._starts = _from_zero(files.arrays["counts"].astype(np.int64) + 1)
 
