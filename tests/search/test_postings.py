@@ -148,6 +148,13 @@ def test_weights_of_any_size(tmp_path: Path, scale: float) -> None:
     assert postings.score([0], Sparse([0], [2.0])).tolist() == [3 * scale]
 
 
+def test_terms_that_cannot_be_are_passed_over(tmp_path: Path) -> None:
+    """65,537 would be 1 in the 16 bits that a term takes here, -65,535 too."""
+    postings = written(tmp_path / "postings", [Sparse([1, 3], [1.0, 1.0])])
+    query = Sparse([65_537, -65_535, 2**32 + 1, 3], [4.0, 4.0, 4.0, 2.0])
+    assert postings.search(query, 1)[1].tolist() == postings.score([0], query).tolist() == [2.0]
+
+
 def test_ids_lead_to_rows(tmp_path: Path, small_blocks: None) -> None:
     names = [uuid5(UUID(int=0), str(i)).bytes for i in range(9)] + [bytes(16), b"a" + bytes(15), b"a\0b" + bytes(13)]
     ids = np.frombuffer(b"".join(names), np.uint8).reshape(-1, 16)
