@@ -3,6 +3,7 @@
 from diptych.encoders.bag import BagHead, WithBag
 from diptych.encoders.codebook import Codebook, CodebookHead
 from diptych.encoders.convnet import ConvNet
+from diptych.encoders.fusion import FusionEncoder
 from diptych.encoders.hashing import HashHead, pack, unpack
 from diptych.encoders.heads import Projection, TokenProjection, UnitLength
 from diptych.encoders.hub_image import HubImage
@@ -18,6 +19,7 @@ __all__ = [
     "Codebook",
     "CodebookHead",
     "ConvNet",
+    "FusionEncoder",
     "HashHead",
     "HubImage",
     "HubText",

@@ -9,6 +9,7 @@ from diptych.scoring.hubness import CSLS, InvertedSoftmax, occurrence_skew
 from diptych.scoring.inverse_graph import InverseGraphConvolution
 from diptych.scoring.late_interaction import LateInteraction
 from diptych.scoring.lexical import Lexical, SharedWord
+from diptych.scoring.matching import Matching
 from diptych.scoring.token_pooling import pool_tokens
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "InvertedSoftmax",
     "LateInteraction",
     "Lexical",
+    "Matching",
     "SharedWord",
     "assign",
     "hamming_distances",
