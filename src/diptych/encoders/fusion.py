@@ -41,6 +41,7 @@ class FusionEncoder(nn.Module):
         self.tokens, self.width, self.depth, self.heads, self.dropout = tokens, width, depth, heads, dropout
         self.words, self.places = Linear(tokens, width), Linear(tokens, width)
         self.norm_words, self.norm_places = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.places.load_state_dict(self.words.state_dict())
         self.start = nn.Parameter(torch.randn(width) * 0.02)
         self.blocks = nn.ModuleList([FusionBlock(width, heads, dropout=dropout) for _ in range(depth)])
         self.norm, self.logit = nn.LayerNorm(width), Linear(width, 1)
@@ -93,11 +94,10 @@ class FusionBlock(nn.Module):
         self.heads = heads
         self.norm1, self.norm2, self.norm3 = nn.LayerNorm(width), nn.LayerNorm(width), nn.LayerNorm(width)
         self.ask, self.told, self.out = Linear(width, width), Linear(width, 2 * width), Linear(width, width)
-        self.ask_image, self.memory, self.out_image = (
-            Linear(width, width),
-            Linear(width, 2 * width),
-            Linear(width, width),
-        )
+        self.ask_image, self.memory = Linear(width, width), Linear(width, 2 * width)
+        self.out_image = Linear(2 * width, width)
+        with torch.no_grad():
+            self.memory.weight.copy_(self.ask_image.weight.repeat(2, 1))
         self.up, self.down = Linear(width, 4 * width), Linear(4 * width, width)
         self.drop = nn.Dropout(dropout)
 
@@ -115,8 +115,9 @@ class FusionBlock(nn.Module):
         if first:
             x, every = x[:, :1], every[:, :1]
         x = x + self.drop(self.out(_joined(attention(self._split(self.ask(every)), key, value, mask))))
-        asked = self._split(self.ask_image(self.norm2(x)))
-        x = x + self.drop(self.out_image(_joined(attention(asked, memory[:, 0], memory[:, 1], seen))))
+        asked = self.ask_image(self.norm2(x))
+        found = _joined(attention(self._split(asked), memory[:, 0], memory[:, 1], seen))
+        x = x + self.drop(self.out_image(torch.cat([found, asked * found], -1)))
         return x + self.drop(self.down(F.gelu(self.up(self.norm3(x)))))
 
     def _split(self, x: Tensor) -> Tensor:

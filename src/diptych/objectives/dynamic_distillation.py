@@ -129,7 +129,8 @@ def uncertainty(scores: Tensor, among: Tensor) -> Tensor:
         `[n]`, 0 to 1; 0 where fewer than two are among them.
 
     Example:
-        >>> uncertainty(torch.tensor([[1.0, 1.0, 9.0], [50.0, 0.0, 0.0]]), torch.tensor([[True, True, False]]).repeat(2, 1))
+        >>> among = torch.tensor([[True, True, False], [True, True, True]])
+        >>> uncertainty(torch.tensor([[1.0, 1.0, 9.0], [50.0, 0.0, 0.0]]), among)
         tensor([1., 0.])
     """
     log = _log_softmax(scores, among)

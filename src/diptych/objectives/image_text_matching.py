@@ -69,7 +69,7 @@ class ImageTextMatching(Objective):
 
     @torch.no_grad()
     def _drawn(self, pairing: Pairing, a: str, b: str) -> Tensor:
-        """`[n]`: for each anchor of `a` a row of `b` that it shares no key with, drawn by likeness; -1 if there is none.
+        """`[n]`: for each anchor of `a` a row of `b` with which it shares no key, drawn by likeness; -1 for none.
 
         The largest of score + Gumbel noise is a draw from the softmax of the scores (Gumbel 1954).
         """

@@ -3,6 +3,7 @@
 from diptych.scoring.assignment import assign, sinkhorn
 from diptych.scoring.cascade import Cascade
 from diptych.scoring.compatible import Compatible
+from diptych.scoring.described import Described
 from diptych.scoring.dot import Dot
 from diptych.scoring.hamming import Hamming, hamming_distances
 from diptych.scoring.hubness import CSLS, InvertedSoftmax, occurrence_skew
@@ -11,11 +12,13 @@ from diptych.scoring.late_interaction import LateInteraction
 from diptych.scoring.lexical import Lexical, SharedWord
 from diptych.scoring.matching import Matching
 from diptych.scoring.token_pooling import pool_tokens
+from diptych.scoring.weighted import Weighted
 
 __all__ = [
     "CSLS",
     "Cascade",
     "Compatible",
+    "Described",
     "Dot",
     "Hamming",
     "InverseGraphConvolution",
@@ -24,6 +27,7 @@ __all__ = [
     "Lexical",
     "Matching",
     "SharedWord",
+    "Weighted",
     "assign",
     "hamming_distances",
     "occurrence_skew",
