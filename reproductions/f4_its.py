@@ -1,4 +1,4 @@
-"""F4-ITS: a picture's vector mixed with that of a description of it, and the best ranked again by keywords; Flickr8k."""
+"""F4-ITS: pictures' vectors mixed with those of descriptions, the best ranked again by keywords; Flickr8k."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from functools import cache
 from itertools import product
 
 import torch
-from harness import FLICKR8K, Reproduction, pretrained_towers, reproduce, trained
 
 from diptych.core.embedding import Embedding
 from diptych.core.model import Model
@@ -22,6 +21,7 @@ from diptych.evaluation.retrieval import both_ways
 from diptych.models.embed import embed, with_frozen_features
 from diptych.models.opened import open_model
 from diptych.scoring import Cascade, Described, Dot, Weighted
+from harness import FLICKR8K, Reproduction, pretrained_towers, reproduce, trained
 
 BUDGET = ["--width", "256", "--batch-size", "500", "--epochs", "10", "--lr", "1e-3", "--weight-decay", "0.5"]
 WEIGHTS = [i / 10 for i in range(11)]

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import torch
-from harness import FLICKR8K, RUNS, Reproduction, pretrained_towers, reproduce, trained
 
 from diptych.core.scorer import Scorer
 from diptych.data.descriptions import described_by_captions
@@ -14,6 +12,7 @@ from diptych.data.sources import holdout, open_table, select_split
 from diptych.evaluation.evaluate import Evaluated, embed_texts, evaluate
 from diptych.models.opened import open_model
 from diptych.recipes.text_only import lexiclip
+from harness import FLICKR8K, RUNS, Reproduction, pretrained_towers, reproduce, trained
 
 BUDGET = ["--width", "256", "--batch-size", "500", "--epochs", "10", "--lr", "1e-3", "--weight-decay", "0.5"]
 TABLE = RUNS / "flickr8k-described"

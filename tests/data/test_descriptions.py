@@ -38,7 +38,10 @@ def test_its_tokens_are_those_of_the_texts_tokenizer_however_long():
     rows, cut = processor.encode(said)
     long = TextProcessor(300, max_length=99, definition=words.definition)
     whole, _ = long.encode(said)
-    assert [len(row) for row in rows] == [min(len(row), 9) for row in whole] and cut.tolist() == [len(whole[0]) > 9, False]
+    assert [len(row) for row in rows] == [min(len(row), 9) for row in whole] and cut.tolist() == [
+        len(whole[0]) > 9,
+        False,
+    ]
     np.testing.assert_array_equal(rows[1], whole[1])
     again = build(describe(processor))
     np.testing.assert_array_equal(again.encode(said)[0][0], rows[0])

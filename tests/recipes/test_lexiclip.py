@@ -31,7 +31,10 @@ def test_captions_find_descriptions_and_the_checkpoint_says_the_same(rows: Datas
     schedule = Schedule(epochs=8, batch_size=24, lr=3e-3, precision="float32")
     towers = replace(SMALL, freeze=freeze)
     done = train(
-        lambda: find_recipe("lexiclip").recipe(towers, schedule, description_length=32), rows, tmp_path / "run", about={}
+        lambda: find_recipe("lexiclip").recipe(towers, schedule, description_length=32),
+        rows,
+        tmp_path / "run",
+        about={},
     )
     recall = evaluate(done.model, rows).retrieval["text_to_image"]
     assert recall.recall[5] > 2 * recall.chance[5]

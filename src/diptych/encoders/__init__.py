@@ -10,6 +10,7 @@ from diptych.encoders.hub_image import HubImage
 from diptych.encoders.hub_text import HubText
 from diptych.encoders.lexical import LexicalHead, special_ids, words_of
 from diptych.encoders.lexicon_decoder import LexiconDecoder
+from diptych.encoders.parts import PartsProjection
 from diptych.encoders.timm_image import TimmImage
 from diptych.encoders.transformer import TextTransformer
 from diptych.encoders.vit import VisionTransformer
@@ -25,6 +26,7 @@ __all__ = [
     "HubText",
     "LexicalHead",
     "LexiconDecoder",
+    "PartsProjection",
     "Projection",
     "TextTransformer",
     "TimmImage",

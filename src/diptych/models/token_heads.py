@@ -29,7 +29,7 @@ def add_token_heads(model: Model, width: int, *, views: Collection[str] = ("imag
     for view in views:
         name = model.route(view).tower
         heads = cast(nn.ModuleDict, model.heads[name])
-        heads["tokens"] = TokenProjection(_token_width(model, view), width)
+        heads["tokens"] = TokenProjection(token_width(model, view), width)
     return model
 
 
@@ -50,14 +50,19 @@ def share_token_heads(model: Model, *, views: Collection[str] = ("image", "text"
     for view in views:
         heads = cast(nn.ModuleDict, model.heads[model.route(view).tower])
         dense = cast(Projection, heads["dense"])
-        tokens = TokenProjection(_token_width(model, view), dense.width, layer_norm=dense.layer_norm, bias=dense.bias)
+        tokens = TokenProjection(token_width(model, view), dense.width, layer_norm=dense.layer_norm, bias=dense.bias)
         if tokens.features == dense.features:
             tokens.norm, tokens.linear = dense.norm, dense.linear
         heads["tokens"] = tokens
     return model
 
 
-def _token_width(model: Model, view: str) -> int:
+def token_width(model: Model, view: str) -> int:
+    """How wide the tokens of a view's tower are, found by running it once on a blank row.
+
+    Raises:
+        ValueError: if it gives no tokens.
+    """
     shape = getattr(model.processors[view], "shape", None)
     if shape is not None:
         inputs = {"pixels": torch.zeros(1, *shape, dtype=torch.uint8)}

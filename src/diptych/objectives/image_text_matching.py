@@ -4,9 +4,13 @@
          + sum over images k   -log(1 - p(m_k, k))
 
 For each text one wrong image j, and for each image one wrong text m, are drawn from the batch with probability
-softmax(score of the dual encoder): the more alike, the likelier. Rows that share a key are never wrong. It trains a
-scorer that reads both sides together (`Matching`), which is too slow to see every pair; use it beside the `InfoNCE`
-that trains the dual encoder, so that what is drawn gets harder as that learns. No gradient goes into the drawing.
+softmax(sharpness * score of the dual encoder): the more alike, the likelier. Rows that share a key are never wrong.
+It trains a scorer that reads both sides together (`Matching`), which is too slow to see every pair; use it beside the
+`InfoNCE` that trains the dual encoder, so that what is drawn gets harder as that learns. No gradient goes into the
+drawing.
+
+Drawn at sharpness 1 by a calibrated dual encoder, wrong rows score as true ones do: what that encoder knows is no help,
+and a scorer that does not yet know more learns nothing. One that starts from nothing wants less.
 
 Source: Li et al. 2021 (ALBEF), arXiv 2107.07651, section 3.2. With a softmax of two logits in place of the sigmoid,
 which is the same function of their difference; the mean is over all pairs asked, as there.
@@ -34,15 +38,25 @@ class ImageTextMatching(Objective):
         scorer: the part that is trained; its `pairs` are logits.
         dual: the part that says how alike rows are, by which negatives are drawn.
         image, text: the views.
+        sharpness: times the dual encoder's scores before the drawing: 1 is the paper's, 0 draws uniformly.
 
     The mean is over the pairs: two a text and one an image. A text without an image of its own row has no true pair,
     and what has no wrong one in the batch has no negative; both count 0.
     """
 
     def __init__(
-        self, scorer: str = "matching", *, dual: str = "dot", image: str = "image", text: str = "text"
+        self,
+        scorer: str = "matching",
+        *,
+        dual: str = "dot",
+        image: str = "image",
+        text: str = "text",
+        sharpness: float = 1.0,
     ) -> None:
         super().__init__()
+        if sharpness < 0:
+            raise ValueError(f"sharpness is {sharpness}; it must be at least 0, which draws uniformly")
+        self.sharpness = sharpness
         self.scorer, self.dual, self.image, self.text = scorer, dual, image, text
         self.name = f"image_text_matching/{image}-{text}/{scorer}"
 
@@ -77,7 +91,7 @@ class ImageTextMatching(Objective):
         if not positives.shape[1]:
             return positives.new_full((len(positives),), -1, dtype=torch.long)
         scores = pairing.parts[self.dual](pairing.mine(a), pairing.all[b])
-        noisy = scores - torch.log(-torch.log(pairing.uniform(a, b)))
+        noisy = self.sharpness * scores - torch.log(-torch.log(pairing.uniform(a, b)))
         drawn = noisy.masked_fill(positives, -torch.inf).argmax(1)
         return torch.where(positives.all(1), -1, drawn)
 

@@ -11,6 +11,7 @@ from diptych.scoring.inverse_graph import InverseGraphConvolution
 from diptych.scoring.late_interaction import LateInteraction
 from diptych.scoring.lexical import Lexical, SharedWord
 from diptych.scoring.matching import Matching
+from diptych.scoring.max_over_parts import MaxOverParts
 from diptych.scoring.token_pooling import pool_tokens
 from diptych.scoring.weighted import Weighted
 
@@ -26,6 +27,7 @@ __all__ = [
     "LateInteraction",
     "Lexical",
     "Matching",
+    "MaxOverParts",
     "SharedWord",
     "Weighted",
     "assign",

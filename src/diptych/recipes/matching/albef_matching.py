@@ -3,16 +3,17 @@
     loss = InfoNCE + matching * ImageTextMatching
 
 The towers find `depth` candidates by a dot product, the cross-encoder reads each of them together with the query
-(`Cascade`). Use it where the first hit must be right and a few pair scores a query can be paid for. Not here: the
-momentum teacher (`albef_contrast` has it), masked words, and a fusion encoder begun from the upper half of BERT, here
-a few blocks begun at random. Where the towers are frozen, all that is trained reads their stored tokens.
+(`Cascade`). Use it where the first hit must be right and a few pair scores a query can be paid for. Tokens go through
+the linear map of the pooled vectors, so that the contrast aligns them before they are fused. Not here: the momentum
+teacher (`albef_contrast` has it), masked words, and a fusion encoder begun from the upper half of BERT, here a few
+blocks begun at random.
 """
 
 from __future__ import annotations
 
 from diptych.data.transforms import RandomAffine
 from diptych.encoders import FusionEncoder
-from diptych.models import Towers, add_token_heads, dual_encoder
+from diptych.models import Towers, dual_encoder, share_token_heads
 from diptych.objectives import ImageTextMatching, InfoNCE
 from diptych.scoring import Cascade, Dot, Matching
 from diptych.training.recipe import Claim, Paper, Phase, Recipe, Schedule
@@ -39,6 +40,7 @@ def recipe(
     *,
     temperature: float = 0.07,
     matching: float = 1.0,
+    sharpness: float = 1.0,
     fusion_width: int = 256,
     fusion_depth: int = 3,
     depth: int = 20,
@@ -52,6 +54,8 @@ def recipe(
         augment: of the training images.
         temperature: where the learned temperature of the contrast starts.
         matching: weight of image-text matching.
+        sharpness: of the drawing of hard negatives: 1 is the paper's, 0 draws them uniformly. Where the cross-encoder
+            starts from nothing and the towers do not, 1 leaves it at chance for long.
         fusion_width: D of the cross-encoder; a multiple of 8.
         fusion_depth: its blocks, six in the paper.
         depth: candidates that are ranked again; the paper takes 128 and 256 of galleries of 1,000 and 5,000 images.
@@ -65,7 +69,7 @@ def recipe(
     dot = Dot(1 / temperature)
     pairs = Matching(FusionEncoder(towers.width, width=fusion_width, depth=fusion_depth))
     parts = {"dot": dot, "matching": pairs, "cascade": Cascade(dot, pairs, depth=depth)}
-    model = add_token_heads(dual_encoder(towers, parts=parts), towers.width)
-    objective = InfoNCE() + matching * ImageTextMatching()
+    model = share_token_heads(dual_encoder(towers, parts=parts))
+    objective = InfoNCE() + matching * ImageTextMatching(sharpness=sharpness)
     phase = Phase(objective, schedule, [augment], sampler=sampling.sampler(), surveys=sampling.surveys())
     return Recipe(model, [phase], scorer="cascade")

@@ -51,7 +51,7 @@ class Matcher(CrossEncoder):
         positives: int = 5,
         scorer: str = "dot",
     ) -> None:
-        part = model.parts.get(matching)
+        part = model.parts[matching] if matching in model.parts else None  # noqa: SIM401 (ModuleDict has no get)
         if not isinstance(part, Scorer):
             raise ValueError(f"the teacher has no scorer {matching!r}; it has the parts {sorted(model.parts)}")
         frozen = Frozen(model)
