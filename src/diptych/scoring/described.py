@@ -8,8 +8,8 @@ taken as it is. So descriptions on the one side only (a picture asks for texts, 
 matter of what the embeddings hold. Nothing is trained; `weight` is set on queries with known answers. Use it where a
 small model's picture vectors miss what a captioner sees.
 
-To rank the best of that again by predicted attributes (ingredients), give both sides a space with the vector of their
-attributes' words: `Cascade(Described(0.5), Weighted([Described(0.5), Dot(1.0, space="attributes")], [1, 2]), depth=20)`,
+To rank the best of that again by predicted attributes (ingredients), give both sides a space `"attributes"` with the
+vector of their attributes' words: `Cascade(first, Weighted([first, Dot(1.0, space="attributes")], [1, 2]), depth=20)`,
 or over an index `search_cascade(index, mixed, by_space(index, attributes, space="attributes"), depth=20)`.
 
 Source: Asokan 2025 (F4-ITS), arXiv 2508.17037: query side ("uni-directional") or both, and a re-ranking by features.
