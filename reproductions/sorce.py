@@ -80,7 +80,7 @@ if __name__ == "__main__":
             "picture, not descriptions of the small thing alone, as the paper's queries are",
             arms={
                 "sorce": arm("sorce", "parts"),
-                "its own one vector": arm("sorce", "dot"),
+                "its one vector": arm("sorce", "dot"),
                 "clip": arm("clip", "dot"),
             },
             method="sorce",

@@ -86,6 +86,6 @@ def test_wrong_arguments_and_a_missing_teacher_are_named():
         ({"temperature": 0}, "above 0"),
     ):
         with pytest.raises(ValueError, match=message):
-            DynamicDistillation(**options)
+            DynamicDistillation(**options)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="no teacher scored pairs"):
         DynamicDistillation()(replace(pairing(), pair_scores={}))

@@ -32,6 +32,13 @@ class Asked(nn.Module):
         return (a.vectors["n"] + 10 * b.vectors["n"])[:, 0] / 7
 
 
+def asked_of(shown: Pairing) -> list[tuple[int, int]]:
+    """The pairs that were asked, (text, image)."""
+    part = shown.parts["matching"]
+    assert isinstance(part, Asked)
+    return part.pairs_asked
+
+
 def pairing(seed: int, scale: float = 5.0) -> Pairing:
     generator = torch.Generator().manual_seed(0)
     everything = {
@@ -51,7 +58,7 @@ def pairing(seed: int, scale: float = 5.0) -> Pairing:
 def test_it_is_the_binary_cross_entropy_of_the_pairs_asked():
     shown = pairing(1)
     loss = float(ImageTextMatching()(shown))
-    asked = shown.parts["matching"].pairs_asked
+    asked = asked_of(shown)
     assert asked[:3] == [(0, 0), (1, 1), (2, 2)] and len(asked) == 9
     logits = torch.tensor([(t + 10 * i) / 7 for t, i in asked], dtype=torch.float64)
     expected = -torch.log(torch.sigmoid(logits[:3])).sum() - torch.log(1 - torch.sigmoid(logits[3:])).sum()
@@ -64,7 +71,7 @@ def test_what_shares_a_key_is_never_wrong_and_the_rest_comes_as_often_as_its_lik
     for seed in range(draws):
         shown = pairing(seed)
         ImageTextMatching()(shown)
-        asked = shown.parts["matching"].pairs_asked
+        asked = asked_of(shown)
         drawn.update([("text", *pair) for pair in asked[3:6]])
         drawn.update([("image", i, t) for t, i in asked[6:]])
     shown = pairing(0)
@@ -85,10 +92,10 @@ def test_rows_without_partner_or_without_a_wrong_one_are_left_out():
     shown = pairing(1)
     same = replace(shown, keys={view: torch.zeros(3, 1, dtype=torch.long) for view in shown.keys})
     ImageTextMatching()(same)
-    assert same.parts["matching"].pairs_asked == [(0, 0), (1, 1), (2, 2)]
+    assert asked_of(same) == [(0, 0), (1, 1), (2, 2)]
     strangers = replace(pairing(1), items={**ITEMS, "text": torch.tensor([7, 8, 9])})
     ImageTextMatching()(strangers)
-    assert len(strangers.parts["matching"].pairs_asked) == 6
+    assert len(asked_of(strangers)) == 6
 
 
 def test_nothing_goes_back_into_the_drawing():
