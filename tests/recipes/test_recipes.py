@@ -44,7 +44,8 @@ def small() -> Recipe:
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The checkpoint of a small model, for recipes that need a teacher."""
-    model, folder = small().model, tmp_path_factory.mktemp("teacher")
+    towers = Towers(image_size=16, width=8, vocab_size=300)
+    model, folder = find_recipe("albef_matching").recipe(towers).model, tmp_path_factory.mktemp("teacher")
     model.processors["text"].fit(["a dog"])
     save(model, folder / "model", reference=reference_inputs(model))
     return folder

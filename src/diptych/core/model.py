@@ -140,9 +140,12 @@ class Model(nn.Module):
         spaces = {space: head(features) for space, head in heads.items()}
         tokens = spaces.pop("tokens", None)
         mask = features.mask
-        if tokens is not None and mask is None:
+        if tokens is None:
+            return Embedding(spaces, grid=features.grid)
+        made_new = features.tokens is not None and tokens.shape[1] != features.tokens.shape[1]
+        if made_new or mask is None:  # a head that makes tokens of its own: all are real, and lie in no grid
             mask = tokens.new_ones(tokens.shape[:2]).bool()
-        return Embedding(spaces, tokens, mask if tokens is not None else None, features.grid)
+        return Embedding(spaces, tokens, mask, None if made_new else features.grid)
 
 
 def _blank(x: Tensor) -> Tensor:

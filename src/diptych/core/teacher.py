@@ -19,10 +19,12 @@ class Teacher(nn.Module):
     Attributes:
         pairs: the (anchors' view, other view) whose pairs it scores, for a teacher that only scores pairs.
         columns: of the table or of surveys that it reads, found in `batch.extra` as `"view/column"`.
+        tokens: views of which it reads tokens: where their tower is frozen, tokens are stored too.
     """
 
     pairs: tuple[str, str] | None = None
     columns: tuple[str, ...] = ()
+    tokens: tuple[str, ...] = ()
 
     def begin(self, model: Model) -> None:
         """Called once before a phase's first step, with the student: the time to copy it."""

@@ -28,7 +28,8 @@ class Pairs:
         table: the good rows, in their order.
         views: `"image"` by row, `"text"` by text.
         keys: of those rows and texts; see `Keys`.
-        cut_texts: how many texts were longer than the tokenizer's limit and were cut.
+        cut_texts: how many texts (and descriptions, where those stand for images) were longer than the tokenizer's
+            limit and were cut.
     """
 
     table: Dataset
@@ -88,7 +89,7 @@ def prepare(
         progress: called with (images done, images in all).
 
     Raises:
-        ValueError: if no good row is left, or the model has but one tower.
+        ValueError: if no good row is left, the model has but one tower, or reads a column that is not there.
     """
     lacking = [name for name in ("image", "text") if name not in processors]
     if lacking:
@@ -99,12 +100,17 @@ def prepare(
     bad = bad if bad is not None else BadRows()
     image, text = processors["image"], processors["text"]
     view: View
+    cut_descriptions = 0
     if isinstance(image, ImageProcessor):
         keep = int(np.prod(image.shape)) * len(table) <= keep_pixels_under
         view, good = pixels_of(table, image, bad=bad, keep=keep, progress=progress)
         if not good.all():
             table = table.select(np.flatnonzero(good))
             view = Selected(view, np.flatnonzero(good))
+    elif isinstance(image, Tokenizing):
+        if image.column not in table.column_names:
+            raise ValueError(f"the model reads the column {image.column!r}; the table has {table.column_names}")
+        view, cut_descriptions = tokenize(table[image.column][:], image)
     else:
         view = Processed(table.select_columns([image.column])[image.column], image)
     if not len(table):
@@ -112,7 +118,7 @@ def prepare(
     texts: Sequence[Sequence[str]] = table["text"][:]
     ragged, cut_texts = tokenize([one for row in texts for one in row], text)
     keys = make_keys(table["id"][:], texts)
-    return Pairs(table, {"image": view, "text": ragged}, keys, cut_texts)
+    return Pairs(table, {"image": view, "text": ragged}, keys, cut_texts + cut_descriptions)
 
 
 def tokenize(texts: Sequence[str], processor: Processor) -> tuple[View, int]:

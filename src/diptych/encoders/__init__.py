@@ -3,12 +3,14 @@
 from diptych.encoders.bag import BagHead, WithBag
 from diptych.encoders.codebook import Codebook, CodebookHead
 from diptych.encoders.convnet import ConvNet
+from diptych.encoders.fusion import FusionEncoder
 from diptych.encoders.hashing import HashHead, pack, unpack
 from diptych.encoders.heads import Projection, TokenProjection, UnitLength
 from diptych.encoders.hub_image import HubImage
 from diptych.encoders.hub_text import HubText
 from diptych.encoders.lexical import LexicalHead, special_ids, words_of
 from diptych.encoders.lexicon_decoder import LexiconDecoder
+from diptych.encoders.parts import PartsProjection
 from diptych.encoders.timm_image import TimmImage
 from diptych.encoders.transformer import TextTransformer
 from diptych.encoders.vit import VisionTransformer
@@ -18,11 +20,13 @@ __all__ = [
     "Codebook",
     "CodebookHead",
     "ConvNet",
+    "FusionEncoder",
     "HashHead",
     "HubImage",
     "HubText",
     "LexicalHead",
     "LexiconDecoder",
+    "PartsProjection",
     "Projection",
     "TextTransformer",
     "TimmImage",

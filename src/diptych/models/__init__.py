@@ -4,7 +4,7 @@ from diptych.models.checkpoint import load, save
 from diptych.models.dual import Towers, dual_encoder
 from diptych.models.opening.native_clip import clip_from_folder, clip_from_weights, clip_to_weights
 from diptych.models.reading import Reading, readings, vocabulary_size, with_heads
-from diptych.models.token_heads import add_token_heads
+from diptych.models.token_heads import add_token_heads, share_token_heads, token_width
 
 __all__ = [
     "Reading",
@@ -17,6 +17,8 @@ __all__ = [
     "load",
     "readings",
     "save",
+    "share_token_heads",
+    "token_width",
     "vocabulary_size",
     "with_heads",
 ]

@@ -105,7 +105,7 @@ def with_frozen_features(
     if augmentations and not transforms:
         raise ValueError(f"{augmentations} augmentations are asked for, but no transforms to make them by")
     views = dict(pairs.views)
-    for name in (one for one in model.towers if one in views and one in only):
+    for name in (one for one in views if one in only):
         give = partial(frozen_features, model, name, views[name], tokens=name in tokens, progress=progress)
         if augmentations and name == "image" and _is_to_store(model, name, views[name]):
             versions = [Version(tuple(transforms), number, seed) for number in range(augmentations)]

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from diptych.core.model import Model
-from diptych.encoders.heads import TokenProjection
+from diptych.encoders.heads import Projection, TokenProjection
 from diptych.models.modes import evaluating
 
 
@@ -29,11 +29,40 @@ def add_token_heads(model: Model, width: int, *, views: Collection[str] = ("imag
     for view in views:
         name = model.route(view).tower
         heads = cast(nn.ModuleDict, model.heads[name])
-        heads["tokens"] = TokenProjection(_token_width(model, view), width)
+        heads["tokens"] = TokenProjection(token_width(model, view), width)
     return model
 
 
-def _token_width(model: Model, view: str) -> int:
+def share_token_heads(model: Model, *, views: Collection[str] = ("image", "text")) -> Model:
+    """Give towers a head `"tokens"` that is the linear map of their head `"dense"`, by the same weights.
+
+    Where pooled features are the mean of tokens, what aligns the one aligns the others: a word is then near what it
+    means from the start, for heads and encoders that read both views' tokens. A tower whose tokens are not as wide as
+    its pooled features gets a `TokenProjection` of its own.
+
+    Args:
+        model: changed in place, and returned; its heads `"dense"` are of type `Projection`.
+        views: whose towers.
+
+    Raises:
+        ValueError: if a tower gives no tokens.
+    """
+    for view in views:
+        heads = cast(nn.ModuleDict, model.heads[model.route(view).tower])
+        dense = cast(Projection, heads["dense"])
+        tokens = TokenProjection(token_width(model, view), dense.width, layer_norm=dense.layer_norm, bias=dense.bias)
+        if tokens.features == dense.features:
+            tokens.norm, tokens.linear = dense.norm, dense.linear
+        heads["tokens"] = tokens
+    return model
+
+
+def token_width(model: Model, view: str) -> int:
+    """How wide the tokens of a view's tower are, found by running it once on a blank row.
+
+    Raises:
+        ValueError: if it gives no tokens.
+    """
     shape = getattr(model.processors[view], "shape", None)
     if shape is not None:
         inputs = {"pixels": torch.zeros(1, *shape, dtype=torch.uint8)}

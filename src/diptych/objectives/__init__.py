@@ -4,8 +4,10 @@ from diptych.objectives.anchored_codes import AnchoredCodes
 from diptych.objectives.bit_balance import BitBalance
 from diptych.objectives.bit_decorrelation import BitDecorrelation
 from diptych.objectives.distillation import Distillation
+from diptych.objectives.dynamic_distillation import DynamicDistillation
 from diptych.objectives.feature_distillation import FeatureDistillation
 from diptych.objectives.flops import FLOPS
+from diptych.objectives.image_text_matching import ImageTextMatching
 from diptych.objectives.infonce import InfoNCE
 from diptych.objectives.label_similarity import LabelSimilarity
 from diptych.objectives.lexicon_bottleneck import LexiconBottleneck
@@ -21,7 +23,9 @@ __all__ = [
     "BitBalance",
     "BitDecorrelation",
     "Distillation",
+    "DynamicDistillation",
     "FeatureDistillation",
+    "ImageTextMatching",
     "InfoNCE",
     "LabelSimilarity",
     "LexiconBottleneck",

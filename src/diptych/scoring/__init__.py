@@ -3,25 +3,33 @@
 from diptych.scoring.assignment import assign, sinkhorn
 from diptych.scoring.cascade import Cascade
 from diptych.scoring.compatible import Compatible
+from diptych.scoring.described import Described
 from diptych.scoring.dot import Dot
 from diptych.scoring.hamming import Hamming, hamming_distances
 from diptych.scoring.hubness import CSLS, InvertedSoftmax, occurrence_skew
 from diptych.scoring.inverse_graph import InverseGraphConvolution
 from diptych.scoring.late_interaction import LateInteraction
 from diptych.scoring.lexical import Lexical, SharedWord
+from diptych.scoring.matching import Matching
+from diptych.scoring.max_over_parts import MaxOverParts
 from diptych.scoring.token_pooling import pool_tokens
+from diptych.scoring.weighted import Weighted
 
 __all__ = [
     "CSLS",
     "Cascade",
     "Compatible",
+    "Described",
     "Dot",
     "Hamming",
     "InverseGraphConvolution",
     "InvertedSoftmax",
     "LateInteraction",
     "Lexical",
+    "Matching",
+    "MaxOverParts",
     "SharedWord",
+    "Weighted",
     "assign",
     "hamming_distances",
     "occurrence_skew",

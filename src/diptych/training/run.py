@@ -214,6 +214,7 @@ def _views(recipe: Recipe, rows: Dataset, seed: int, bad: BadRows, listener: Lis
     return with_frozen_features(
         model.to(PartialState().device),
         pairs,
+        tokens={view for phase in recipe.phases if phase.teacher is not None for view in phase.teacher.tokens},
         transforms=tuple(first.transforms),
         augmentations=first.schedule.augmentations,
         seed=seed,

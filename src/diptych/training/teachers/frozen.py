@@ -41,6 +41,7 @@ class Frozen(Teacher):
         super().__init__()
         self.model = model.requires_grad_(False).eval()
         self.views = dict(views or {})
+        self.tokens = tuple(name for name, heads in self.model.heads.items() if "tokens" in heads)  # type: ignore[operator]
         self._other: dict[str, str] = {}
         self._same_towers: set[str] = set()
 

@@ -62,7 +62,7 @@ class Queue(Teacher):
         super().__init__()
         if size < 1:
             raise ValueError(f"size is {size}; expected at least 1 row, or use {type(teacher).__name__} alone")
-        self.teacher, self.size, self.columns = teacher, size, teacher.columns
+        self.teacher, self.size, self.columns, self.tokens = teacher, size, teacher.columns, teacher.tokens
         self.memory: dict[str, Rows] = {}
 
     def begin(self, model: Model) -> None:

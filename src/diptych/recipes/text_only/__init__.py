@@ -1,0 +1,1 @@
+"""Recipes without pictures: both views are texts, read by one tower."""
