@@ -12,6 +12,7 @@ from diptych.encoders.lexicon_decoder import LexiconDecoder
 from diptych.encoders.timm_image import TimmImage
 from diptych.encoders.transformer import TextTransformer
 from diptych.encoders.vit import VisionTransformer
+from diptych.encoders.word_codebook import WordCodebook, WordHead
 
 __all__ = [
     "BagHead",
@@ -30,6 +31,8 @@ __all__ = [
     "UnitLength",
     "VisionTransformer",
     "WithBag",
+    "WordCodebook",
+    "WordHead",
     "pack",
     "special_ids",
     "unpack",
