@@ -40,7 +40,7 @@ def arm(name: str, recipe: str, *flags: str):
     """Train a recipe with a seed, and measure its words on the test split."""
 
     def measure(seed: int) -> dict[str, float]:
-        words = str(caption_words().relative_to(Path.cwd(), walk_up=True)) if False else str(caption_words())
+        words = str(caption_words())
         return words_measured(trained(name, recipe, *pretrained_towers(), *BUDGET, "--words", words, *flags, seed=seed))
 
     return measure
@@ -86,17 +86,17 @@ if __name__ == "__main__":
             name="lexvla",
             system=298,
             claim=f"{lexvla.CLAIM.better}, against {lexvla.CLAIM.than}: {lexvla.CLAIM.metric}",
-            here="x",
+            here="linear maps and MLPs on frozen pooled features of MobileNetV2 and MiniLM to the 2,525 words of 5 training "
+            "captions or more, each word's vector MiniLM's own of it; FLOPS is given the weight that leaves about as many "
+            "words an image. What is compared is R@1 at like sparsity; the other figures say how words are used. The "
+            "paper tunes Llama 2 and a codebook on 12M pairs",
             arms={
-                "overuse 1e-3": arm("lexvla-1e-3", "lexvla", "--overuse", "1e-3"),
-                "overuse 1e-2": arm("lexvla-1e-2", "lexvla", "--overuse", "1e-2"),
-                "overuse 1e-1": arm("lexvla-1e-1", "lexvla", "--overuse", "1e-1"),
-                "flops 0.1": arm("lexvla-flops-1e-1", FLOPS_RECIPE, "--flops", "1e-1"),
-                "flops 1": arm("lexvla-flops-1", FLOPS_RECIPE, "--flops", "1"),
-                "flops 10": arm("lexvla-flops-10", FLOPS_RECIPE, "--flops", "10"),
+                "overuse": arm("lexvla", "lexvla", "--overuse", "3"),
+                "flops": arm("lexvla-flops", FLOPS_RECIPE, "--flops", "1"),
+                "no penalty": arm("lexvla-none", "lexvla", "--overuse", "0"),
             },
-            method="overuse 1e-2",
-            baseline="flops 1",
+            method="overuse",
+            baseline="flops",
             figure="t2i_recall@1",
             data="flickr8k, official split, test: 1,000 images, 5,000 captions",
         )

@@ -1,7 +1,7 @@
 """A lexical head over a frozen codebook: dimension v is how near a row lies to the vector of word v.
 
     c_v = (e_v - mean e) / |e_v - mean e|        of given vectors e of V words, not trained
-    logit(t, v) = s <h(x_t), c_v> + b_v,         h of unit length
+    logit(t, v) = s (<h(x_t), c_v> - b_v),       h of unit length, b_v how near is near
     weight(v) = log(1 + relu(max_t logit(t, v)))
 
 A free matrix of logits (`LexicalHead`) may give its dimensions any meaning, and needs a bottleneck or a gate to make
@@ -69,19 +69,27 @@ class WordHead(nn.Module):
         features: width of a token, or of the pooled features where these are read.
         codebook: which; the same object for both towers.
         hidden: width of the MLP h.
-        scale: where the learned s starts, above 0; logits lie between -s and s at first.
+        scale: where the learned s starts, above 0.
+        near: where the learned b_v start, -1 to 1: a row has the words whose cosine is above; more for fewer words.
         pooled: read the pooled features as if they were the one token: for frozen towers, of which only those are
             stored. Towers that give no tokens are read so anyway.
     """
 
     def __init__(
-        self, features: int, codebook: WordCodebook, *, hidden: int = 512, scale: float = 10.0, pooled: bool = False
+        self,
+        features: int,
+        codebook: WordCodebook,
+        *,
+        hidden: int = 512,
+        scale: float = 10.0,
+        near: float = 0.1,
+        pooled: bool = False,
     ) -> None:
         super().__init__()
-        if scale <= 0:
-            raise ValueError(f"scale is {scale}; it must be above 0")
+        if scale <= 0 or not -1 <= near < 1:
+            raise ValueError(f"scale is {scale} and near is {near}; expected above 0, and a cosine, -1 to below 1")
         self.features, self.codebook, self.hidden = features, codebook, hidden
-        self.scale, self.pooled = scale, pooled
+        self.scale, self.near, self.pooled = scale, near, pooled
         last = Linear(hidden, codebook.width)
         self.mlp = nn.Sequential(nn.LayerNorm(features), Linear(features, hidden), nn.GELU(), last)
         self.beside = features == codebook.width
@@ -89,7 +97,7 @@ class WordHead(nn.Module):
             nn.init.zeros_(last.weight)
             nn.init.zeros_(last.bias)
         self.log_scale = nn.Parameter(torch.tensor(float(scale)).log())
-        self.bias = nn.Parameter(torch.zeros(codebook.size))
+        self.bias = nn.Parameter(torch.full((codebook.size,), float(near)))
 
     def forward(self, features: Features) -> Tensor:
         """`[N, V]` float32 or better, of unit length, none below zero; a row near no word is all zeros."""
@@ -102,4 +110,4 @@ class WordHead(nn.Module):
         tokens = tokens.to(self.bias.dtype)  # stored ones are in bf16
         h = self.mlp(tokens)
         h = F.normalize(F.normalize(tokens, dim=-1) + h if self.beside else h, dim=-1)
-        return self.log_scale.exp() * (h @ self.codebook.vectors.T.to(h.dtype)) + self.bias
+        return self.log_scale.exp() * (h @ self.codebook.vectors.T.to(h.dtype) - self.bias)

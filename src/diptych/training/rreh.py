@@ -59,10 +59,10 @@ def fit_rreh(
     *,
     bits: int = 64,
     anchors: int = 256,
-    relation: float = 1.0,
-    code: float = 1.0,
+    relation: float = 2.0,
+    code: float = 0.1,
     ridge: float = 0.1,
-    rebuild: float = 0.1,
+    rebuild: float = 1.0,
     rounds: int = 20,
     seed: int = 0,
 ) -> Hashing:
@@ -220,7 +220,7 @@ def _canonical(views: list[Tensor], bits: int) -> Tensor:
     whitened = []
     for x in views:
         gram = x.T @ x
-        ridge = 0.1 * gram.trace() / len(gram) + torch.finfo(x.dtype).tiny
+        ridge = 0.5 * gram.trace() / len(gram) + torch.finfo(x.dtype).tiny
         factor = torch.linalg.cholesky(gram + ridge * torch.eye(len(gram), dtype=x.dtype))
         whitened.append(torch.linalg.solve_triangular(factor, x.T, upper=False).T)
     beside = torch.cat(whitened, 1)

@@ -10,8 +10,8 @@ whole texts, and words are texts; its input embeddings lie elsewhere.
 
 The authors' image tower is DINOv2, read patch by patch under a layer of attention, their text tower Llama 2 tuned by
 LoRA to name words in context, and their image codebook is tuned too. Here towers are what `--image` and `--text` say
-and both heads share one frozen codebook. The weight of the penalty is our guess: it depends on its scale, which the
-published implementations do not agree on.
+and both heads share one frozen codebook. The weight of the penalty is set by
+measurement (`reproductions/lexvla.py`): the published ones belong to scales that do not agree with each other.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def recipe(
     augment: RandomAffine = RandomAffine(),  # noqa: B008
     *,
     words: Path | None = None,
-    overuse: float = 0.01,
+    overuse: float = 3.0,
     temperature: float = 0.07,
     head_hidden: int = 512,
 ) -> Recipe:
