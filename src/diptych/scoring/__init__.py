@@ -9,6 +9,9 @@ from diptych.scoring.hubness import CSLS, InvertedSoftmax, occurrence_skew
 from diptych.scoring.inverse_graph import InverseGraphConvolution
 from diptych.scoring.late_interaction import LateInteraction
 from diptych.scoring.lexical import Lexical, SharedWord
+from diptych.scoring.noisy_text import NoisyText
+from diptych.scoring.open_set import best_unmatched
+from diptych.scoring.shortlist import Shortlist, assign_shortlisted, shortlist
 from diptych.scoring.token_pooling import pool_tokens
 
 __all__ = [
@@ -21,10 +24,15 @@ __all__ = [
     "InvertedSoftmax",
     "LateInteraction",
     "Lexical",
+    "NoisyText",
     "SharedWord",
+    "Shortlist",
     "assign",
+    "assign_shortlisted",
+    "best_unmatched",
     "hamming_distances",
     "occurrence_skew",
     "pool_tokens",
+    "shortlist",
     "sinkhorn",
 ]
