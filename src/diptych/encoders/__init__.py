@@ -14,6 +14,7 @@ from diptych.encoders.parts import PartsProjection
 from diptych.encoders.timm_image import TimmImage
 from diptych.encoders.transformer import TextTransformer
 from diptych.encoders.vit import VisionTransformer
+from diptych.encoders.word_codebook import WordCodebook, WordHead
 
 __all__ = [
     "BagHead",
@@ -34,6 +35,8 @@ __all__ = [
     "UnitLength",
     "VisionTransformer",
     "WithBag",
+    "WordCodebook",
+    "WordHead",
     "pack",
     "special_ids",
     "unpack",

@@ -12,6 +12,9 @@ from diptych.scoring.late_interaction import LateInteraction
 from diptych.scoring.lexical import Lexical, SharedWord
 from diptych.scoring.matching import Matching
 from diptych.scoring.max_over_parts import MaxOverParts
+from diptych.scoring.noisy_text import NoisyText
+from diptych.scoring.open_set import best_unmatched
+from diptych.scoring.shortlist import Shortlist, assign_shortlisted, shortlist
 from diptych.scoring.token_pooling import pool_tokens
 from diptych.scoring.weighted import Weighted
 
@@ -28,11 +31,16 @@ __all__ = [
     "Lexical",
     "Matching",
     "MaxOverParts",
+    "NoisyText",
     "SharedWord",
+    "Shortlist",
     "Weighted",
     "assign",
+    "assign_shortlisted",
+    "best_unmatched",
     "hamming_distances",
     "occurrence_skew",
     "pool_tokens",
+    "shortlist",
     "sinkhorn",
 ]
