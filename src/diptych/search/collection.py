@@ -220,7 +220,7 @@ class Searcher:
             image: instead of words.
             limit: how many, at least 1.
             offset: how many to leave out first.
-            where: conditions on the payload, see `diptych.search.filters`.
+            where: conditions on the payload, see `diptych.search.conditions`.
 
         Raises:
             ValueError: if neither or both of text and image are given, or the text is blank.
