@@ -49,6 +49,12 @@ class MemoryClient:
 
         return call
 
+    def forget(self, index: str) -> None:
+        """Delete every collection whose name begins so."""
+        for collection in self._client.get_collections().collections:
+            if collection.name.startswith(index):
+                self._client.delete_collection(collection.name)
+
     def close(self) -> None:
         """Another connection may come."""
 

@@ -24,7 +24,9 @@ from diptych.data.views import Processed
 from diptych.models.embed import embed, with_frozen_features
 from diptych.models.opened import Opened, open_model
 from diptych.models.opening import scheme_of
+from diptych.search.address import cluster_address
 from diptych.search.building import require_replaceable
+from diptych.search.cluster import Cluster
 from diptych.search.errors import IndexUnreadable
 from diptych.search.index import Index
 from diptych.search.points import Hit
@@ -40,6 +42,7 @@ def index_table(
     folder: str | Path,
     *,
     source: str = "",
+    cluster: Cluster | None = None,
     bad: BadRows | None = None,
     images: Callable[[int, int], None] | None = None,
     rows_done: Callable[[str, int, int], None] | None = None,
@@ -51,8 +54,9 @@ def index_table(
     Args:
         opened: the model; its name is remembered, so that `Searcher.open` finds it.
         rows: a table as `open_table` gives it.
-        folder: of the index.
+        folder: of the index, or its address on a cluster.
         source: where the rows come from, in words.
+        cluster: how it lies on a cluster.
         bad: told of images that cannot be decoded.
         images, rows_done: as in `diptych.evaluation.evaluate.evaluate`.
 
@@ -63,7 +67,7 @@ def index_table(
         ValueError: if no row is usable.
         OSError: if the disk is full; the earlier index is still there.
     """
-    require_replaceable(absolute(folder))
+    _require_replaceable(folder, cluster)
     model = opened.model
     pairs = with_frozen_features(
         model, prepare(rows, model.processors, bad=bad, progress=images), only=["image"], progress=rows_done
@@ -72,7 +76,7 @@ def index_table(
     names = distinct(pairs.table["id"][:])
     remembered = _remembered(opened.name, opened.options, source)
     spaces = {"dense": Space(vectors.shape[1], "cosine")}
-    with Index.build(folder, spaces, checkpoint=opened.fingerprint, sources=remembered) as index:
+    with Index.build(folder, spaces, checkpoint=opened.fingerprint, sources=remembered, cluster=cluster) as index:
         for start in range(0, len(names), ROWS_AT_ONCE):
             cut = slice(start, min(start + ROWS_AT_ONCE, len(names)))
             columns = pairs.table[cut]
@@ -84,14 +88,17 @@ def index_table(
 
 
 def index_archive(
-    archive: Archive, folder: str | Path, *, rows_done: Callable[[str, int, int], None] | None = None
+    archive: Archive,
+    folder: str | Path,
+    *,
+    cluster: Cluster | None = None,
+    rows_done: Callable[[str, int, int], None] | None = None,
 ) -> int:
     """Put the images' vectors of an archive into an index that replaces any in `folder`, shard by shard.
 
     Args:
         archive: that `diptych embed` wrote; the index remembers its model.
-        folder: of the index.
-        rows_done: as in `index_table`.
+        folder, cluster, rows_done: as in `index_table`.
 
     Returns:
         How many images are in the index.
@@ -102,12 +109,12 @@ def index_archive(
     """
     if "image/dense" not in archive.widths:
         raise ValueError(f"{archive.folder} has no vectors of images; it has {sorted(archive.widths)}")
-    require_replaceable(absolute(folder))
+    _require_replaceable(folder, cluster)
     names = distinct([name for shard in archive for name in shard.rows()["id"].to_pylist()])
     spaces = {"dense": Space(archive.widths["image/dense"], "cosine")}
     done = 0
     remembered = _remembered(archive.model, archive.options, archive.source)
-    with Index.build(folder, spaces, checkpoint=archive.fingerprint, sources=remembered) as index:
+    with Index.build(folder, spaces, checkpoint=archive.fingerprint, sources=remembered, cluster=cluster) as index:
         for shard in archive:
             vectors = shard.vectors("image/dense").float().numpy()
             for batch in shard.rows().to_batches(ROWS_AT_ONCE):
@@ -117,6 +124,17 @@ def index_archive(
                 if rows_done:
                     rows_done("image", done, archive.rows)
     return done
+
+
+def _require_replaceable(place: str | Path, cluster: Cluster | None) -> None:
+    """Raise before anything is embedded if there is something else in the index's place, or no server."""
+    address = cluster_address(place, cluster)
+    if address is None:
+        require_replaceable(absolute(place))
+        return
+    from diptych.search.remote_building import require_replaceable_remote
+
+    require_replaceable_remote(address, cluster)
 
 
 def _remembered(name: str, options: Mapping[str, Any], source: str) -> str:
@@ -186,7 +204,7 @@ class Searcher:
         """Open an index with its checkpoint.
 
         Args:
-            folder: of the index.
+            folder: of the index, or its address on a cluster.
             model: the run, its checkpoint or another model's name, where it is no longer what the index remembers.
 
         Raises:

@@ -9,7 +9,7 @@ then fails. So one builds an index from one place at a time.
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from threading import Event
 
@@ -70,10 +70,7 @@ def filling_remote(
             connection.ask(lambda client: client.update_collection(fresh, metadata=ready))
             earlier = _switch(connection, fresh)
         except BaseException as error:
-            # What went wrong counts, not what the clearing may add to it.
-            with suppress(Exception):
-                connection.ask(lambda client: client.delete_collection(fresh), tries=1)
-            if isinstance(error.__cause__, CollectionMissing) or isinstance(error, CollectionMissing):
+            if not _clear(connection, fresh) and isinstance(error, IndexUnreadable):
                 raise IndexInUse(f"another build of {address} began meanwhile, and cleared this one") from error
             raise
         _delete(connection, earlier)
@@ -145,6 +142,16 @@ def _create(connection: Connection, collection: str, manifest: Manifest) -> None
         connection.ask(
             lambda client, path=path, schema=schema: client.create_payload_index(collection, path, schema, wait=True)
         )
+
+
+def _clear(connection: Connection, collection: str) -> bool:
+    """Delete what a build began, adding nothing to what went wrong; returns whether it was there, for all one knows."""
+    try:
+        was_there = connection.ask(lambda client: client.collection_exists(collection), tries=1)
+        connection.ask(lambda client: client.delete_collection(collection), tries=1)
+    except (OSError, ValueError):
+        return True
+    return was_there
 
 
 def _wait_until_indexed(connection: Connection, collection: str) -> None:

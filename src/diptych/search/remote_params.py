@@ -15,7 +15,7 @@ from diptych.search.spaces import Distance, Quantization, Space
 from diptych.search.stored import OVERSAMPLING
 from diptych.search.vectors import Codes, Float32, Sparse, Vector
 
-RemoteVector = list[float] | list[int] | list[list[float]] | models.SparseVector
+RemoteVector = list[float] | list[list[float]] | models.SparseVector
 
 _DISTANCES: dict[Distance, models.Distance] = {
     "cosine": models.Distance.COSINE,
@@ -40,7 +40,7 @@ FIELD_TYPES: dict[FieldType, models.PayloadSchemaType] = {
     "text": models.PayloadSchemaType.TEXT,
 }
 # A float32 written as JSON, and a term's number or a bit with its comma.
-_FLOAT_BYTES, _TERM_BYTES, _BIT_BYTES = 22, 12, 2
+_FLOAT_BYTES, _TERM_BYTES, _BIT_BYTES = 22, 12, 4
 
 
 def dense_params(spaces: Mapping[str, Space]) -> dict[str, models.VectorParams]:
@@ -71,7 +71,7 @@ def to_remote(space: Space, row: Any) -> RemoteVector:
             indices=np.asarray(sparse.indices).tolist(), values=np.asarray(sparse.values).tolist()
         )
     if space.kind == "code":
-        return np.unpackbits(cast(Codes, row), count=space.size).tolist()
+        return np.unpackbits(cast(Codes, row), count=space.size).astype(np.float32).tolist()
     return cast(Float32, row).tolist()
 
 
