@@ -1,8 +1,8 @@
 """The engines that the contract of an index is held to: in process, the cluster's client alone, and a server.
 
 edge      a folder, qdrant-edge
-client    an address whose client keeps everything in memory and compares every row: what is sent and read back,
-          aliases, metadata, filters; no graph, no network
+client    an address on loopback, behind which is the client's own memory: it keeps aliases, metadata, payloads and
+          filters, and compares every row; no graph
 server    the server at the environment's QDRANT_URL
 """
 
@@ -66,23 +66,19 @@ class Backend:
     Attributes:
         name: "edge", "client" or "server".
         folder: makes a new folder.
+        server: address of the server, if it is on one.
     """
 
     name: str
     folder: Callable[[], Path]
+    server: str = ""
     _numbers: count = field(default_factory=count)
-
-    @property
-    def remote(self) -> bool:
-        """Whether places are addresses."""
-        return self.name != "edge"
 
     def place(self) -> Path | str:
         """A place where no index is."""
-        if self.name == "edge":
+        if not self.server:
             return self.folder() / "index"
-        server = IN_MEMORY if self.name == "client" else SERVER
-        return f"{server}/diptych-test-{os.getpid()}-{next(self._numbers)}"
+        return f"{self.server}/diptych-test-{os.getpid()}-{next(self._numbers)}"
 
 
 def client_of(memory: MemoryClient, real: Callable[[Address, Cluster], QdrantClient]) -> Callable[..., Any]:

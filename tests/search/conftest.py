@@ -9,6 +9,7 @@ import pytest
 from backends import SERVER, Backend, MemoryClient, clear_server, client_of
 from numpy.typing import NDArray
 from search_rows import CHECKPOINT, SPACES, Rows
+from wire import WireServer
 
 from diptych.search import Index, remote_client
 
@@ -44,7 +45,11 @@ def backend(
     """Each engine in turn; the server only where there is one."""
     if request.param == "server" and not SERVER:
         pytest.skip("no server: set QDRANT_URL to the address of one to test against it")
-    yield Backend(request.param, lambda: tmp_path_factory.mktemp(request.param))
+    wire = WireServer(memory) if request.param == "client" else None
+    server = wire.address if wire else SERVER if request.param == "server" else ""
+    yield Backend(request.param, lambda: tmp_path_factory.mktemp(request.param), server)
+    if wire:
+        wire.close()
     if request.param == "server":
         clear_server()
 
