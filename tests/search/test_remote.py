@@ -131,15 +131,19 @@ def test_a_build_that_ends_badly_leaves_the_earlier_one(client: MemoryClient, pl
 def test_what_a_killed_build_left_is_cleared_by_the_next(client: MemoryClient, place: str) -> None:
     built(place, ["old"])
     (kept,) = collections(client)
-    # What is there if the process is killed while it fills, and what is not to be touched.
-    left, other = stamped("photos"), stamped("photos--2")
-    for name in (left, other, "photos--mine"):
+    # What is there if the process is killed while it fills, or before it deleted; and what is not to be touched.
+    left, replaced, restored, strange = (stamped("photos") for _ in range(4))
+    for name in (left, other := stamped("photos--2"), "photos--mine"):
         client.create_collection(name, vectors_config={}, metadata={"diptych": {"state": "building"}})
+    client.create_collection(replaced, vectors_config={}, metadata={"diptych": {"state": "replaced"}})
+    client.create_collection(restored, vectors_config={}, metadata={"diptych": {"state": "ready"}})
+    client.create_collection(strange, vectors_config={})
     with Index.open(place) as index:
         assert len(index) == 1
     built(place, ["new"])
-    assert left not in collections(client) and kept not in collections(client)
-    assert {other, "photos--mine"} < set(collections(client))
+    now = set(collections(client))
+    assert not now & {left, replaced, kept}
+    assert {other, "photos--mine", restored, strange} < now and len(now) == 5
 
 
 def test_an_index_whose_first_build_was_killed_is_told(client: MemoryClient, place: str) -> None:
@@ -301,8 +305,25 @@ def test_batches_are_halved_until_the_server_takes_them(
         assert sent == [100, 50, 25, 25, 50, 25, 25, 25, 25, 25, 25]
         assert len(index) == 200
         most = 0
-        with pytest.raises(ValueError, match=r"'row 1' \(row 1\) alone is too large for the server"):
+        with pytest.raises(ValueError, match=r"the server does not take 'row 1' \(row 1\): .*larger than allowed"):
             index.add(["row 1"] * 2, {"dense": np.eye(16)[:2]}, [{}, {}])
+
+
+def test_a_row_that_the_server_refuses_is_named(
+    client: MemoryClient, place: str, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    genuine = client.upsert
+
+    def upsert(collection: str, points: list[models.PointStruct], **options: Any) -> Any:
+        if any(point.payload and point.payload["_diptych_id"] == "row 137" for point in points):
+            raise response(400, "Wrong input: no")
+        return genuine(collection, points, **options)
+
+    monkeypatch.setattr(client, "upsert", upsert, raising=False)
+    with Index.create(place, SPACES, checkpoint=CHECKPOINT, cluster=Cluster(batch=100, in_flight=1)) as index:
+        with pytest.raises(ValueError, match=r"not take 'row 137' \(row 137\): .*refuses \(400\): Wrong input: no"):
+            index.add(rows.ids, {"dense": rows.vectors}, rows.payloads)
+        assert [record.id for record in index.get(["row 99", "row 137"])] == ["row 99"]
 
 
 def test_writes_survive_a_server_that_comes_and_goes(

@@ -20,7 +20,7 @@ from diptych.search.manifest import Manifest
 from diptych.search.paging import settled
 from diptych.search.points import ID_KEY, Hit, Record, point_id, split_payload
 from diptych.search.remote_client import Connection
-from diptych.search.remote_faults import CollectionMissing, TooLarge
+from diptych.search.remote_faults import CollectionMissing, Refused, TooLarge
 from diptych.search.remote_filters import to_remote_filter
 from diptych.search.remote_manifest import named, read_manifest
 from diptych.search.remote_params import bytes_sent, from_remote, search_params, to_remote
@@ -56,7 +56,7 @@ class RemoteStore:
         """Add rows, or replace those of the same ids; every one is on the server when it returns.
 
         Raises:
-            ValueError: if a row alone is too large for the server; it names the row.
+            ValueError: if the server does not take a row, by itself too large or otherwise; it names the row.
             IndexUnreachable, IndexUnreadable, PermissionError, OSError: as `Connection.ask`.
         """
         # Batches arrive in any order, so the last of equal ids must be the only one.
@@ -77,12 +77,14 @@ class RemoteStore:
             points = [point(rows[place]) for place in batch]
             try:
                 self._here(lambda client: client.upsert(self.collection, points, wait=True), stop=stop)
-            except TooLarge as error:
+            except Refused as error:
                 if len(batch) == 1:
-                    name, row = ids[rows[batch[0]]], rows[batch[0]]
-                    raise ValueError(f"{name!r} (row {row}) alone is too large for the server: {error}") from error
+                    row = rows[batch[0]]
+                    raise ValueError(f"the server does not take {ids[row]!r} (row {row}): {error}") from error
+                if isinstance(error, TooLarge):
+                    self._rows_at_once = min(self._rows_at_once, len(batch) // 2)
+                # Halved again and again, the row at fault is found.
                 middle = batch.start + len(batch) // 2
-                self._rows_at_once = min(self._rows_at_once, max(1, len(batch) // 2))
                 send(range(batch.start, middle), stop)
                 send(range(middle, batch.stop), stop)
 

@@ -23,7 +23,7 @@ from diptych.search.manifest import Manifest
 from diptych.search.remote import RemoteStore
 from diptych.search.remote_client import Connection
 from diptych.search.remote_faults import CollectionMissing
-from diptych.search.remote_manifest import aliased, named, read_manifest, stamped, to_metadata, unaliased
+from diptych.search.remote_manifest import aliased, leftovers, mark_replaced, named, read_manifest, stamped, to_metadata
 from diptych.search.remote_params import FIELD_TYPES, dense_params, sparse_params
 
 SECONDS_BETWEEN_LOOKS = 2.0
@@ -58,7 +58,7 @@ def filling_remote(
         if not overwrite and named(connection) is not None:
             raise FileExistsError(f"{address} exists; open it with Index.open, or pass overwrite=True to replace it")
         _require_replaceable(connection)
-        _delete(connection, unaliased(connection))
+        _delete(connection, leftovers(connection))
         fresh = stamped(address.name)
         manifest = replace(manifest, **({"live": fresh} if writable else {"sealed": (fresh,)}))
         try:
@@ -73,7 +73,7 @@ def filling_remote(
             if not _clear(connection, fresh) and isinstance(error, IndexUnreadable):
                 raise IndexInUse(f"another build of {address} began meanwhile, and cleared this one") from error
             raise
-        _delete(connection, earlier)
+        _delete(connection, earlier, mark=True)
     finally:
         connection.close()
 
@@ -181,10 +181,12 @@ def _switch(connection: Connection, fresh: str) -> list[str]:
     return [] if earlier is None or earlier == fresh else [earlier]
 
 
-def _delete(connection: Connection, collections: list[str]) -> None:
-    """Delete collections that nobody asks for any more; one that cannot be goes with the next build."""
+def _delete(connection: Connection, collections: list[str], *, mark: bool = False) -> None:
+    """Delete collections that nobody asks for any more; one that cannot be goes with the next build, if marked."""
     for collection in collections:
         try:
+            if mark:
+                mark_replaced(connection, collection)
             connection.ask(lambda client, collection=collection: client.delete_collection(collection))
         except (OSError, ValueError) as error:
             _log.warning("%s is no longer used and could not be deleted: %s", collection, error)

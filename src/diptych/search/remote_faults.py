@@ -1,11 +1,13 @@
 """What can go wrong between here and a cluster, told as a Python program expects it.
 
-no answer, 408, 429, 5xx     asked again, then `IndexUnreachable`
-401, 403                     `PermissionError`
-404                          `CollectionMissing`, an `IndexUnreadable`
-413, or 400 of that meaning  `TooLarge`
-no room on the server        `OSError` with `errno.ENOSPC`
-any other refusal            `ValueError`
+    no answer, 408, 429, 5xx     asked again, then `IndexUnreachable`
+    401, 403                     `PermissionError`
+    404                          `CollectionMissing`, an `IndexUnreadable`
+    413, or 400 of that meaning  `TooLarge`
+    no room on the server        `OSError` with `errno.ENOSPC`
+    any other refusal            `Refused`, a `ValueError`
+
+The words are the server's own, cut short; a key is in none of them.
 """
 
 import errno
@@ -25,7 +27,11 @@ class CollectionMissing(IndexUnreadable):
     """The cluster has no collection of that name, or no longer."""
 
 
-class TooLarge(ValueError):
+class Refused(ValueError):
+    """The cluster finds something wrong with a request."""
+
+
+class TooLarge(Refused):
     """The cluster does not take so much in one request."""
 
 
@@ -75,7 +81,7 @@ def told(error: Exception, place: object) -> Exception:
         return TooLarge(f"{place} does not take so much at once: {said}")
     if code in _PASSING:
         return IndexUnreachable(f"{place} cannot serve ({code}: {said}); see the server's log")
-    return ValueError(f"{place} refuses ({code}): {said}")
+    return Refused(f"{place} refuses ({code}): {said}")
 
 
 def _said(error: Exception) -> str:

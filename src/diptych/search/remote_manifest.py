@@ -75,11 +75,29 @@ def aliased(connection: Connection) -> str | None:
     return _aliases(connection).get(connection.address.name)
 
 
-def unaliased(connection: Connection) -> list[str]:
-    """Collections of the index's name that have no alias: what a build that was killed left, or had yet to delete."""
+def leftovers(connection: Connection) -> list[str]:
+    """Collections that a killed build of the index left: half filled, or replaced and not deleted yet.
+
+    One that is whole and has no alias is none of them: it may have been restored from a snapshot.
+    """
     kept = set(_aliases(connection).values())
     found = connection.ask(lambda client: client.get_collections(), tries=OPENING_TRIES).collections
-    return [one.name for one in found if is_stamped(one.name, connection.address.name) and one.name not in kept]
+    ours = [one.name for one in found if is_stamped(one.name, connection.address.name) and one.name not in kept]
+    return [name for name in ours if _state(connection, name) in ("building", "replaced")]
+
+
+def mark_replaced(connection: Connection, collection: str) -> None:
+    """Let any later build delete a collection that has been replaced."""
+    info = connection.ask(lambda client: client.get_collection(collection))
+    marked = {KEY: {**(info.config.metadata or {}).get(KEY, {}), "state": "replaced"}}
+    connection.ask(lambda client: client.update_collection(collection, metadata=marked))
+
+
+def _state(connection: Connection, collection: str) -> object:
+    """The state in a collection's metadata, if it is an index's."""
+    info = connection.ask(lambda client: client.get_collection(collection), tries=OPENING_TRIES)
+    found = (info.config.metadata or {}).get(KEY)
+    return found.get("state") if isinstance(found, Mapping) else None
 
 
 def named(connection: Connection) -> str | None:
