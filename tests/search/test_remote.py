@@ -207,6 +207,23 @@ def test_readers_go_on_with_a_rebuilt_index_and_only_with_one_of_its_kind(client
             reader.get(["d"])
 
 
+def test_an_index_opens_though_it_is_replaced_meanwhile(
+    client: MemoryClient, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built(place, ["a"])
+    genuine, looks = client.get_collection, [0]
+
+    def get(name: str) -> models.CollectionInfo:
+        looks[0] += 1
+        if looks[0] == 1:
+            built(place, ["b"])  # between its finding the collection and reading what it is
+        return genuine(name)
+
+    monkeypatch.setattr(client, "get_collection", get, raising=False)
+    with Index.open(place) as index:
+        assert [record.id for record in index.scroll()] == ["b"]
+
+
 def test_writers_and_walkers_do_not_follow(
     client: MemoryClient, place: str, rows: Rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -469,3 +486,12 @@ def test_deep_pages_are_asked_for_no_deeper_than_there_are_rows(
         monkeypatch.setattr(client, "query_batch_points", query, raising=False)
         assert len(index.search(rows.vectors[0], limit=10**9)) == 200
         assert limits == [201]
+
+
+def test_a_query_without_terms_is_not_sent(client: MemoryClient, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Index.create(place, {"words": Space(9, "dot", "lexical")}, checkpoint=CHECKPOINT) as index:
+        index.add(["a", "b"], {"words": [([1], [1.0]), ([2], [1.0])]}, [{}, {}])
+        sent = failing(monkeypatch, client, "query_batch_points", [])
+        assert index.search(([], []), space="words") == [] and not sent
+        answers = index.search_batch([([2], [1.0]), ([], []), ([1], [1.0])], space="words")
+        assert [names(hits) for hits in answers] == [["b"], [], ["a"]]

@@ -134,7 +134,7 @@ class RemoteStore:
 
         def ask(some: Sequence[int], number: int) -> list[list[Hit]]:
             found: list[list[Hit]] = []
-            # Of a query without terms the server makes an error; it finds nothing.
+            # A query without terms finds nothing, and whether a server takes it is not ours to find out.
             asked = [i for i in some if not _is_blank(queries[i])]
             for start in range(0, len(asked), QUERIES_AT_ONCE):
                 requests = [request(i, number) for i in asked[start : start + QUERIES_AT_ONCE]]
@@ -244,10 +244,7 @@ def open_remote(
     """
     connection = Connection(address, cluster or Cluster())
     try:
-        collection = named(connection)
-        if collection is None:
-            raise IndexUnreadable(f"there is no index at {address}; make one with `diptych index`")
-        manifest = read_manifest(connection, collection)
+        collection, manifest = _current(connection)
         if manifest.state != "ready":
             raise IndexUnreadable(f"the building of {address} was interrupted; run `diptych index` again")
         if checkpoint is not None and checkpoint != manifest.checkpoint:
@@ -257,6 +254,19 @@ def open_remote(
     except BaseException:
         connection.close()
         raise
+
+
+def _current(connection: Connection) -> tuple[str, Manifest]:
+    """The collection of the index, and its manifest: of one piece even while it is replaced."""
+    while True:
+        collection = named(connection)
+        if collection is None:
+            raise IndexUnreadable(f"there is no index at {connection.address}; make one with `diptych index`")
+        try:
+            return collection, read_manifest(connection, collection)
+        except IndexUnreadable:
+            if named(connection) == collection:
+                raise
 
 
 def _hit(space: Space, point: models.ScoredPoint) -> Hit:
