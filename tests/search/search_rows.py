@@ -29,3 +29,12 @@ class Rows:
 
 def names(hits: list[Hit]) -> list[str]:
     return [hit.id for hit in hits]
+
+
+def assert_same(hits: list[Hit], others: list[Hit]) -> None:
+    """The same rows in the same order, by the same scores but for a rounding of float32.
+
+    The client's own memory sums as NumPy does, in an order that depends on where in memory the numbers lie.
+    """
+    assert [(hit.id, hit.payload) for hit in hits] == [(hit.id, hit.payload) for hit in others]
+    np.testing.assert_allclose([hit.score for hit in hits], [hit.score for hit in others], rtol=1e-6, atol=1e-6)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from backends import IN_MEMORY, MemoryClient
 
+from diptych.cli import main
 from diptych.core.model import Model
 from diptych.data.archive import Archive
 from diptych.data.pairs import prepare, tokenize
@@ -19,6 +22,7 @@ from diptych.models.archiving import embed_table, finish
 from diptych.models.embed import embed, with_frozen_features
 from diptych.models.opened import open_model
 from diptych.scoring import Dot
+from diptych.search import Index
 from diptych.search.collection import Searcher, distinct, index_archive, index_table, payload
 from diptych.search.errors import IndexUnreadable, WrongCheckpoint
 from diptych.training.run import reference_inputs
@@ -159,3 +163,55 @@ def test_an_archive_fills_the_spaces_that_are_wanted(shapes: Path, tmp_path: Pat
     assert len(kept) == 2  # of 2 x 2 places
     with pytest.raises(ValueError, match="has no space 'dense'"):
         one.search("a blue square", rerank="dense")
+
+
+def test_a_cluster_is_indexed_and_searched_by_its_address(
+    shapes: Path, tmp_path: Path, memory: MemoryClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    monkeypatch.chdir(tmp_path)
+    place, url = checkpoint(tmp_path / "model", width=8), f"{IN_MEMORY}/pictures"
+    assert main(["index", str(place), str(shapes), "--url", url, "--shards", "4", "--replicas", "2"]) == 0
+    assert f"72 images are in {url}" in "".join(capsys.readouterr())
+    assert main(["search", url, "a red circle", "--limit", "72", "--json"]) == 0
+    there = {hit["id"]: hit["score"] for hit in json.loads(capsys.readouterr().out)}
+    assert main(["index", str(place), str(shapes), "--out", "here"]) == 0
+    here = {hit.id: hit.score for hit in Searcher.open("here").search("a red circle", limit=72)}
+    # float32 sums of 8 products of numbers below one, in another order.
+    assert len(here) == 72 and there == pytest.approx(here, abs=1e-6)
+    other = checkpoint(tmp_path / "other", width=12)
+    assert main(["search", url, "a red circle", "--model", str(other)]) == 2
+    assert f"{url} holds vectors of checkpoint" in capsys.readouterr().err
+    memory.forget("pictures")
+    assert main(["search", url, "a red circle"]) == 2
+    assert f"there is no index at {url}" in capsys.readouterr().err
+
+
+def test_rows_set_aside_are_written_here_if_the_index_is_elsewhere(
+    shapes: Path, tmp_path: Path, memory: MemoryClient, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    data = shutil.copytree(shapes, tmp_path / "data")
+    (data / "010.png").write_bytes(b"no picture")
+    url = f"{IN_MEMORY}/pictures"
+    assert main(["index", str(checkpoint(tmp_path / "model", width=8)), str(data), "--url", url]) == 0
+    (row,) = (tmp_path / "pictures.bad_rows.jsonl").read_text().splitlines()
+    assert "010.png" in row
+    with Index.open(url) as index:
+        assert len(index) == 71
+    memory.forget("pictures")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([], "either --out FOLDER, or --url http://HOST:6333/NAME"),
+        (["--out", "x", "--url", "http://h/x"], "either --out FOLDER, or --url"),
+        (["--out", "x", "--shards", "2"], "--shards and --replicas are of an index on a cluster"),
+        (["--url", "localhost:6333/x"], "--url is 'localhost:6333/x'; expected http://HOST:6333/NAME"),
+        (["--url", "http://localhost:6333"], "names no index"),
+        (["--url", "http://h/x", "--replicas", "0"], "replicas of a cluster is a whole number of at least 1"),
+    ],
+)
+def test_places_that_make_no_sense_are_told(flags: list[str], message: str, capsys: pytest.CaptureFixture):
+    assert main(["index", "nowhere", "symbols", *flags]) == 2
+    assert message in capsys.readouterr().err

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from backends import Backend
 from search_rows import CHECKPOINT, Rows
 
 from diptych.search import Index, Space, parse_where
@@ -29,8 +30,8 @@ INDEXED: dict[str, FieldType] = {
 
 
 @pytest.fixture(scope="module", params=[{}, INDEXED], ids=["plain", "indexed"])
-def index(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Index]:
-    folder: Path = tmp_path_factory.mktemp("filters") / "index"
+def index(request: pytest.FixtureRequest, backend: Backend) -> Iterator[Index]:
+    folder = backend.place()
     spaces = {"dense": Space(4, "cosine")}
     with Index.create(folder, spaces, checkpoint=CHECKPOINT, payload_fields=request.param) as opened:
         opened.add(list("0123"), {"dense": np.eye(4)}, ROWS)
@@ -86,14 +87,14 @@ def test_each_form_finds_its_rows(index: Index, where: dict[str, object] | None,
     assert "".join(sorted(record.id for record in index.scroll(where=where))) == expected
 
 
-def test_filtered_search_is_the_exact_answer_among_those_kept(built: Path, rows: Rows) -> None:
+def test_filtered_search_is_the_exact_answer_among_those_kept(shared: Path | str, rows: Rows) -> None:
     tests: list[tuple[dict[str, object], Callable[[Any], bool]]] = [
         ({"split": "test"}, lambda row: row["split"] == "test"),
         ({"flag": True, "year": {"gte": 2010}}, lambda row: row["flag"] and row["year"] >= 2010),
         ({"weight": {"lt": 5}}, lambda row: row["weight"] < 5),
     ]
     query = rows.vectors[0] + rows.vectors[1]
-    with Index.open(built) as index:
+    with Index.open(shared) as index:
         for where, keeps in tests:
             kept = [i for i, row in enumerate(rows.payloads) if keeps(row)]
             hits = index.search(query, limit=200, where=where)

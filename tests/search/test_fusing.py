@@ -77,14 +77,14 @@ def test_weights_of_another_number_are_told() -> None:
 
 
 @pytest.fixture
-def index(tmp_path: Path) -> Index:
+def index(place: Path | str) -> Index:
     """Four rows: near to the query by picture are a, b, c, d; by words d, c, and the others not at all."""
     spaces = {"dense": Space(2, "dot"), "lexical": Space(10, "dot", "lexical")}
-    with Index.build(tmp_path / "index", spaces, checkpoint=CHECKPOINT) as fresh:
+    with Index.build(place, spaces, checkpoint=CHECKPOINT) as fresh:
         dense = [[4.0, 0], [3.0, 0], [2.0, 0], [1.0, 0]]
         words = [([1], [1.0]), ([1], [1.0]), ([2], [1.0]), ([2], [5.0])]
         fresh.add(list("abcd"), {"dense": dense, "lexical": words}, [{"old": name in "ac"} for name in "abcd"])
-    return Index.open(tmp_path / "index")
+    return Index.open(place)
 
 
 def test_spaces_are_fused(index: Index) -> None:

@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
+from backends import Backend
 from numpy.typing import NDArray
-from search_rows import CHECKPOINT, names
+from search_rows import CHECKPOINT, assert_same, names
 
 from diptych.search import Hit, Index, Space, by_space, search_cascade
 
@@ -18,9 +19,9 @@ def vectors() -> NDArray[np.float32]:
 
 
 @pytest.fixture(scope="module")
-def index(tmp_path_factory: pytest.TempPathFactory, vectors: NDArray[np.float32]) -> Iterator[Index]:
+def index(backend: Backend, vectors: NDArray[np.float32]) -> Iterator[Index]:
     """Dense vectors with the codes of their signs."""
-    folder = tmp_path_factory.mktemp("cascade") / "index"
+    folder = backend.place()
     spaces = {"dense": Space(32, "cosine"), "code": Space(32, "hamming", "code"), "words": Space(9, "dot", "lexical")}
     words = [([i % 3], [1.0 + i]) for i in range(N)]
     with Index.build(folder, spaces, checkpoint=CHECKPOINT) as fresh:
@@ -45,7 +46,7 @@ def test_codes_then_vectors(index: Index, vectors: NDArray[np.float32]) -> None:
         search_cascade(index, code, by_space(index, query), space="code", depth=30, limit=11, offset=offset)
         for offset in (0, 11, 22, 33)
     ]
-    assert [hit for page in pages for hit in page] == hits
+    assert_same([hit for page in pages for hit in page], hits)
     # With every row a candidate it is the exact search.
     whole = search_cascade(index, code, by_space(index, query), space="code", depth=N, limit=N)
     assert names(whole) == names(index.search(query, limit=N))

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from backends import Backend
 from numpy.typing import NDArray
-from search_rows import CHECKPOINT, SPACES, names
+from search_rows import CHECKPOINT, SPACES, assert_same, names
 
 from diptych.search import Index, IndexUnreadable, Space, Sparse, unpadded
 from diptych.search.vectors import GivenVector
@@ -82,8 +83,8 @@ def truth() -> Truth:
 
 
 @pytest.fixture(scope="module", params=["built", "live"])
-def index(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, truth: Truth) -> Iterator[Index]:
-    folder = tmp_path_factory.mktemp("spaces") / "index"
+def index(request: pytest.FixtureRequest, backend: Backend, truth: Truth) -> Iterator[Index]:
+    folder = backend.place()
     if request.param == "built":
         with Index.build(folder, ALL, checkpoint=CHECKPOINT) as fresh:
             fresh.add(IDS, truth.rows, PAYLOADS)
@@ -102,7 +103,7 @@ def test_every_kind_is_the_exact_answer(index: Index, truth: Truth, space: str) 
     # Sums of at most 24 float32 products of numbers near one: 1e-5 is thirty times their rounding.
     np.testing.assert_allclose([hit.score for hit in hits], [score for _, score in expected], atol=1e-5, rtol=1e-6)
     assert all(hit.payload == PAYLOADS[IDS.index(hit.id)] for hit in hits)
-    assert index.search(truth.queries[space], space=space, limit=N, exact=True) == hits
+    assert_same(index.search(truth.queries[space], space=space, limit=N, exact=True), hits)
 
 
 @pytest.mark.parametrize("space", ALL)
@@ -123,7 +124,7 @@ def test_a_batch_answers_as_single_searches_in_every_kind(index: Index, truth: T
     rows = [truth.rows[space][i] for i in (4, 9, 4)]
     answers = index.search_batch(rows, space=space, limit=5)
     assert [names(answer) for answer in answers] == [names(index.search(row, space=space, limit=5)) for row in rows]
-    assert answers[0] == answers[2]
+    assert_same(answers[0], answers[2])
     assert answers[1] != answers[0]
 
 
@@ -149,19 +150,19 @@ def test_vectors_of_every_kind_come_back(index: Index, truth: Truth) -> None:
     np.testing.assert_array_equal(code, truth.rows["code"][42])
 
 
-def test_a_new_build_extends_every_kind(index: Index, truth: Truth, tmp_path: Path) -> None:
-    with Index.build(tmp_path / "next", ALL, checkpoint=CHECKPOINT) as fresh:
+def test_a_new_build_extends_every_kind(index: Index, truth: Truth, place: Path | str) -> None:
+    with Index.build(place, ALL, checkpoint=CHECKPOINT) as fresh:
         assert fresh.extend(index) == N
-    with Index.open(tmp_path / "next") as again:
+    with Index.open(place) as again:
         for space in ALL:
             assert names(again.search(truth.queries[space], space=space, limit=N)) == [
                 name for name, _ in truth.best(space)
             ]
 
 
-def test_an_index_without_a_space_cannot_extend_one_with_it(tmp_path: Path, built: Path) -> None:
+def test_an_index_without_a_space_cannot_extend_one_with_it(place: Path | str, shared: Path | str) -> None:
     spaces = {**SPACES, "code": Space(8, "hamming", "code")}
-    with Index.create(tmp_path / "next", spaces, checkpoint=CHECKPOINT) as fresh, Index.open(built) as earlier:
+    with Index.create(place, spaces, checkpoint=CHECKPOINT) as fresh, Index.open(shared) as earlier:
         with pytest.raises(ValueError, match=r"has no vectors of \['code'\]; it has \['dense'\]"):
             fresh.extend(earlier)
         assert len(fresh) == 0
@@ -230,10 +231,10 @@ BAD: list[tuple[str, Any, str]] = [
 
 @pytest.mark.parametrize(("space", "rows", "message"), BAD)
 def test_rows_that_do_not_fit_their_kind_are_told(
-    tmp_path: Path, truth: Truth, space: str, rows: Any, message: str
+    place: Path | str, truth: Truth, space: str, rows: Any, message: str
 ) -> None:
     good = {name: truth.rows[name][:2] for name in ALL}
-    with Index.create(tmp_path / "index", ALL, checkpoint=CHECKPOINT) as index:
+    with Index.create(place, ALL, checkpoint=CHECKPOINT) as index:
         with pytest.raises(ValueError, match=message):
             index.add(["cat", "dog"], {**good, space: rows}, [{}, {}])
         assert len(index) == 0
@@ -255,8 +256,8 @@ def test_questions_of_the_wrong_kind_are_told(index: Index, space: str, vector: 
         index.score(["001"], vector, space=space)
 
 
-def test_a_row_without_terms_is_kept_and_never_found(tmp_path: Path) -> None:
-    with Index.create(tmp_path / "index", {"lexical": Space(9, "dot", "lexical")}, checkpoint=CHECKPOINT) as index:
+def test_a_row_without_terms_is_kept_and_never_found(place: Path | str) -> None:
+    with Index.create(place, {"lexical": Space(9, "dot", "lexical")}, checkpoint=CHECKPOINT) as index:
         index.add(["blank", "zero", "word"], {"lexical": [([], []), ([3], [0.0]), ([3], [2.0])]}, [{}] * 3)
         assert len(index) == 3
         assert names(index.search(([3], [1.0]), space="lexical")) == ["word"]
@@ -283,6 +284,6 @@ def test_spaces_whose_parts_do_not_go_together_are_told(space: Any) -> None:
         Space(*space)
 
 
-def test_a_space_that_would_name_another_folder_is_told(tmp_path: Path) -> None:
+def test_a_space_that_would_name_another_folder_is_told(place: Path | str) -> None:
     with pytest.raises(ValueError, match="'a/b' has a slash"):
-        Index.create(tmp_path / "index", {"a/b": Space(8, "dot")}, checkpoint=CHECKPOINT)
+        Index.create(place, {"a/b": Space(8, "dot")}, checkpoint=CHECKPOINT)

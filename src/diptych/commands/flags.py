@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -134,9 +134,14 @@ def keep_bad_rows(bad: BadRows, file: Path) -> None:
 
 
 @contextmanager
-def kept_beside(bad: BadRows, folder: Path) -> Iterator[None]:
-    """Write the bad rows into `folder` at the end of the block, also where it was interrupted."""
+def kept_as(bad: BadRows, file: Path) -> Iterator[None]:
+    """Write the bad rows into `file` at the end of the block, also where it was interrupted."""
     try:
         yield
     finally:
-        keep_bad_rows(bad, folder / "bad_rows.jsonl")
+        keep_bad_rows(bad, file)
+
+
+def kept_beside(bad: BadRows, folder: Path) -> AbstractContextManager[None]:
+    """Write the bad rows into `folder` at the end of the block, also where it was interrupted."""
+    return kept_as(bad, folder / "bad_rows.jsonl")

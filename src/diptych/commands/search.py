@@ -21,7 +21,7 @@ def search(argv: Sequence[str]) -> None:
     from diptych.search.filters import parse_where
 
     parser = parser_for("search", "Find the images nearest to some words, or to an image.")
-    parser.add_argument("index", type=Path, help="folder that `diptych index` wrote")
+    parser.add_argument("index", type=str, help="folder or address that `diptych index` wrote to")
     parser.add_argument("text", type=str, nargs="?", help="what to look for")
     parser.add_argument("--image", type=Path | None, default=None, help="look for images like this one instead")
     parser.add_argument("--limit", type=int, default=10, help="how many hits")

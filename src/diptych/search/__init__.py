@@ -1,6 +1,7 @@
-"""Search: vectors and payloads kept on disk, filtered and ranked. It never knows the model that made them."""
+"""Search: vectors and payloads on disk or on a cluster, filtered and ranked. It never knows the model behind them."""
 
-from diptych.search.errors import IndexInUse, IndexSealed, IndexUnreadable, WrongCheckpoint
+from diptych.search.cluster import Cluster
+from diptych.search.errors import IndexInUse, IndexSealed, IndexUnreachable, IndexUnreadable, WrongCheckpoint
 from diptych.search.filters import parse_where
 from diptych.search.fusing import reciprocal_rank, search_fused, weighted_sum
 from diptych.search.grouping import Group, search_groups
@@ -13,11 +14,13 @@ from diptych.search.spaces import Space
 from diptych.search.vectors import Sparse, unpadded
 
 __all__ = [
+    "Cluster",
     "Group",
     "Hit",
     "Index",
     "IndexInUse",
     "IndexSealed",
+    "IndexUnreachable",
     "IndexUnreadable",
     "Manifest",
     "Record",

@@ -28,7 +28,9 @@ from diptych.models.archiving import Archiver
 from diptych.models.embed import embed
 from diptych.models.opened import Opened, open_model
 from diptych.models.opening import scheme_of
+from diptych.search.address import cluster_address
 from diptych.search.building import require_replaceable
+from diptych.search.cluster import Cluster
 from diptych.search.embedded import Block, as_query, chosen_spaces
 from diptych.search.errors import IndexUnreadable
 from diptych.search.explaining import Reason, reasons
@@ -55,6 +57,7 @@ def index_table(
     quantization: Quantization | None = "scalar",
     pool: float = 1.0,
     source: str = "",
+    cluster: Cluster | None = None,
     bad: BadRows | None = None,
     rows_done: Callable[[str, int, int], None] | None = None,
 ) -> int:
@@ -66,11 +69,12 @@ def index_table(
     Args:
         opened: the model; its name is remembered, so that `Searcher.open` finds it.
         rows: a table as `open_table` gives it.
-        folder: of the index.
+        folder: of the index, or its address on a cluster.
         wanted: names of the spaces; None for all that the model fills.
         quantization: of dense spaces, see `Space`.
         pool: tokens of a row are clustered to this share fewer, see `pool_tokens`; 1 keeps all.
         source: where the rows come from, in words.
+        cluster: how it lies on a cluster.
         bad: told of images that cannot be decoded.
         rows_done: told ("image", rows done, rows in all).
 
@@ -102,7 +106,7 @@ def index_table(
         raise ValueError(f"{opened.name} has no image tower; it has {sorted(opened.model.towers)}")
     remembered = _remembered(opened.name, opened.options, source)
     names = distinct(rows["id"][:])
-    return _filled(folder, blocks(), names, opened.fingerprint, remembered, wanted, quantization, pool)
+    return _filled(folder, blocks(), names, opened.fingerprint, remembered, wanted, quantization, pool, cluster)
 
 
 def index_archive(
@@ -112,14 +116,14 @@ def index_archive(
     wanted: Collection[str] | None = None,
     quantization: Quantization | None = "scalar",
     pool: float = 1.0,
+    cluster: Cluster | None = None,
     rows_done: Callable[[str, int, int], None] | None = None,
 ) -> int:
     """Put the images' vectors of an archive into an index that replaces any in `folder`, shard by shard.
 
     Args:
         archive: that `diptych embed` wrote; the index remembers its model.
-        folder: of the index.
-        wanted, quantization, pool, rows_done: as in `index_table`.
+        folder, wanted, quantization, pool, cluster, rows_done: as in `index_table`.
 
     Returns:
         How many images are in the index.
@@ -143,7 +147,7 @@ def index_archive(
                 rows_done("image", done, archive.rows)
 
     remembered = _remembered(archive.model, archive.options, archive.source)
-    return _filled(folder, blocks(), names, archive.fingerprint, remembered, wanted, quantization, pool)
+    return _filled(folder, blocks(), names, archive.fingerprint, remembered, wanted, quantization, pool, cluster)
 
 
 def _filled(
@@ -155,15 +159,16 @@ def _filled(
     wanted: Collection[str] | None,
     quantization: Quantization | None,
     pool: float,
+    cluster: Cluster | None,
 ) -> int:
     """Build the index of these blocks; how many rows there were."""
-    require_replaceable(absolute(folder))
+    _require_replaceable(folder, cluster)
     first = next((block for block in blocks if len(block.rows)), None)
     if first is None:
         raise ValueError(f"none of the {len(names):,} rows could be embedded: see the bad rows")
     spaces = chosen_spaces(spaces_of(first.vectors), wanted, quantization)
     count = 0
-    with Index.build(folder, spaces, checkpoint=fingerprint, sources=remembered) as index:
+    with Index.build(folder, spaces, checkpoint=fingerprint, sources=remembered, cluster=cluster) as index:
         for block in chain([first], blocks):
             for start in range(0, len(block.rows), ROWS_AT_ONCE):
                 cut = slice(start, min(start + ROWS_AT_ONCE, len(block.rows)))
@@ -172,6 +177,17 @@ def _filled(
                 index.add([names[row] for row in block.numbers[cut]], vectors, payloads)
                 count += len(payloads)
     return count
+
+
+def _require_replaceable(place: str | Path, cluster: Cluster | None) -> None:
+    """Raise before anything is embedded if there is something else in the index's place, or no server."""
+    address = cluster_address(place, cluster)
+    if address is None:
+        require_replaceable(absolute(place))
+        return
+    from diptych.search.remote_building import require_replaceable_remote
+
+    require_replaceable_remote(address, cluster)
 
 
 def _remembered(name: str, options: Mapping[str, Any], source: str) -> str:
@@ -241,7 +257,7 @@ class Searcher:
         """Open an index with its checkpoint.
 
         Args:
-            folder: of the index.
+            folder: of the index, or its address on a cluster.
             model: the run, its checkpoint or another model's name, where it is no longer what the index remembers.
 
         Raises:
@@ -280,7 +296,7 @@ class Searcher:
             rerank: a space in which the first `DEPTH` hits are scored again, exactly.
             limit: how many, at least 1.
             offset: how many to leave out first.
-            where: conditions on the payload, see `diptych.search.filters`.
+            where: conditions on the payload, see `diptych.search.conditions`.
             exact: no graph and no small copies.
 
         Raises:
@@ -331,7 +347,7 @@ class Searcher:
         (vector,) = self.queries(text, image=image, spaces=[name]).values()
         (record, *_) = self.index.get([hit], vectors=True) or [None]
         if record is None:
-            raise ValueError(f"{self.index.folder} has no row {hit!r}")
+            raise ValueError(f"{self.index.place} has no row {hit!r}")
         kind = self.index.manifest.spaces[name].kind
         parts: Sequence[str] = ()
         if kind == "lexical":
@@ -356,7 +372,7 @@ class Searcher:
         there = self.index.manifest.spaces
         for name in spaces:
             if name not in there:
-                raise ValueError(f"{self.index.folder} has no space {name!r}; it has {sorted(there)}")
+                raise ValueError(f"{self.index.place} has no space {name!r}; it has {sorted(there)}")
         wanted = "image" if text is None else "text"
         if wanted not in self.model.towers:
             raise ValueError(f"the index's model has no {wanted} tower; it has {sorted(self.model.towers)}")

@@ -2,7 +2,7 @@
 
 from diptych.data.replacing import FolderInUse as IndexInUse
 
-__all__ = ["IndexInUse", "IndexSealed", "IndexUnreadable", "WrongCheckpoint"]
+__all__ = ["IndexInUse", "IndexSealed", "IndexUnreachable", "IndexUnreadable", "WrongCheckpoint"]
 
 
 class IndexUnreadable(ValueError):
@@ -22,3 +22,7 @@ class WrongCheckpoint(ValueError):
 
 class IndexSealed(RuntimeError):
     """A write to an index that was built whole (and is never written again), or was opened to be read."""
+
+
+class IndexUnreachable(ConnectionError):
+    """The server of an index on a cluster does not answer, or answers that it cannot serve now."""

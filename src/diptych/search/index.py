@@ -1,10 +1,13 @@
-"""An index on disk: named vectors and payloads, searched by nearness and filtered by payload.
+"""An index, on disk or on a cluster: named vectors and payloads, searched by nearness and filtered by payload.
 
 There are two ways to make one, and they differ in what they are for:
 
     Index.build    filled once, then sealed: replaces an earlier one at a stroke, is never
                    written again, and any number of processes may read it at once
     Index.create   takes writes at any time, each safe once it returned, from one process
+
+Where the place is an address, `http://HOST:6333/NAME`, the index lies on a Qdrant cluster and is
+written from any number of processes; all else is the same.
 
 The index gets vectors and never knows the model, only the fingerprint of its checkpoint, so
 that it cannot be asked with vectors from another. A row has one vector in each space, and spaces
@@ -23,8 +26,10 @@ from typing import Self
 import numpy as np
 
 from diptych.data.replacing import absolute
+from diptych.search.address import cluster_address
 from diptych.search.building import filling
 from diptych.search.checking import check_rows, check_vectors
+from diptych.search.cluster import Cluster
 from diptych.search.errors import IndexSealed, WrongCheckpoint
 from diptych.search.manifest import FieldType, Manifest
 from diptych.search.opening import open_shard
@@ -39,7 +44,7 @@ class Index:
     """Vectors and payloads in a folder; made by `create`, `build` or `open`, never directly.
 
     Attributes:
-        folder: where it lies.
+        place: where it lies: a folder, or an address on a cluster.
         manifest: what it holds: spaces, checkpoint, sources, count.
 
     Example:
@@ -52,10 +57,21 @@ class Index:
         [Hit(id='dog', score=1.0, payload={'legs': 4})]
     """
 
-    def __init__(self, folder: Path, manifest: Manifest, store: Store, *, writable: bool) -> None:
-        self.folder, self.manifest = folder, manifest
+    def __init__(self, place: Path | str, manifest: Manifest, store: Store, *, writable: bool) -> None:
+        self.place, self.manifest = place, manifest
         self._store: Store | None = store
         self._writable = writable
+
+    @property
+    def folder(self) -> Path:
+        """Where it lies, if that is a folder.
+
+        Raises:
+            ValueError: if it lies on a cluster.
+        """
+        if isinstance(self.place, str):
+            raise ValueError(f"{self.place} lies on a cluster, and in no folder")
+        return self.place
 
     @classmethod
     def create(
@@ -67,25 +83,36 @@ class Index:
         sources: str = "",
         payload_fields: Mapping[str, FieldType] | None = None,
         overwrite: bool = False,
+        cluster: Cluster | None = None,
     ) -> "Index":
         """A new, empty index that takes writes for as long as it lives.
 
         Args:
-            folder: where; parents are made.
+            folder: where; parents are made. Or an address on a cluster: `http://HOST:6333/NAME`.
             spaces: name -> what its vectors are like; at least one.
             checkpoint: fingerprint of the checkpoint that makes the vectors.
             sources: where the rows come from, in your words.
             payload_fields: payload field -> type, of fields often filtered by; they become quick to filter.
             overwrite: replace an index that is there.
+            cluster: how it lies on a cluster, and how that is spoken to.
 
         Raises:
             FileExistsError: if the folder has anything in it and `overwrite` is false.
             IndexUnreadable: if it has, and is not an index.
             IndexInUse: if the index there is being built, or open for writing.
-            ValueError: if a space or field has no name, or there are no spaces, or no checkpoint.
-            OSError: if it cannot be written.
+            ValueError: if a space or field has no name, or there are no spaces, or no checkpoint; if `cluster` is
+                given and a folder.
+            OSError: if it cannot be written; on a cluster `IndexUnreachable` or `PermissionError`.
         """
-        manifest = dataclasses.replace(Manifest.new(spaces, checkpoint, sources, payload_fields), live="live")
+        manifest = Manifest.new(spaces, checkpoint, sources, payload_fields)
+        address = cluster_address(folder, cluster)
+        if address is not None:
+            from diptych.search.remote_building import filling_remote
+
+            with filling_remote(address, manifest, cluster, writable=True, overwrite=overwrite):
+                pass
+            return cls.open(folder, cluster=cluster)
+        manifest = dataclasses.replace(manifest, live="live")
         with filling(absolute(folder), manifest, overwrite=overwrite):
             pass
         return cls.open(folder)
@@ -100,16 +127,18 @@ class Index:
         checkpoint: str,
         sources: str = "",
         payload_fields: Mapping[str, FieldType] | None = None,
+        cluster: Cluster | None = None,
     ) -> Iterator["Index"]:
         """Fill a new index; it replaces the one in `folder` when the block ends well, and only then.
 
         If the block raises, is interrupted or killed, or the disk is full, the earlier index
         stays as it was, and the next build clears what was left. Readers of the earlier one
         keep it until they open again. Past 128 MiB of vectors the end of the block builds the
-        graph, which blocks (a minute for 200k x 192) and cannot be interrupted.
+        graph, which blocks (a minute for 200k x 192) and cannot be interrupted; on a cluster it
+        waits for the server's.
 
         Args:
-            folder, spaces, checkpoint, sources, payload_fields: as for `create`.
+            folder, spaces, checkpoint, sources, payload_fields, cluster: as for `create`.
 
         Yields:
             The index to fill, with `add`, `delete` and `extend`; closed when the block ends.
@@ -118,6 +147,17 @@ class Index:
             IndexUnreadable, IndexInUse, ValueError, OSError: as for `create`.
         """
         manifest = Manifest.new(spaces, checkpoint, sources, payload_fields)
+        address = cluster_address(folder, cluster)
+        if address is not None:
+            from diptych.search.remote_building import filling_remote
+
+            with filling_remote(address, manifest, cluster, writable=False, overwrite=True) as store:
+                index = cls(str(address), manifest, store, writable=True)
+                try:
+                    yield index
+                finally:
+                    index._store = None
+            return
         manifest = dataclasses.replace(manifest, sealed=("sealed-0",))
         with filling(absolute(folder), manifest, overwrite=True) as (fresh, shard):
             index = cls(fresh, manifest, shard, writable=True)
@@ -127,20 +167,35 @@ class Index:
                 index._store = None  # its closing is part of what comes after the block
 
     @classmethod
-    def open(cls, folder: str | Path, *, checkpoint: str | None = None, read_only: bool = False) -> "Index":
+    def open(
+        cls,
+        folder: str | Path,
+        *,
+        checkpoint: str | None = None,
+        read_only: bool = False,
+        cluster: Cluster | None = None,
+    ) -> "Index":
         """Open an index that was created or built before.
 
         Args:
-            folder: where it lies. The file system must be writable: the engine touches its files even to read.
+            folder: where it lies, or its address on a cluster. The file system must be writable: the engine touches
+                its files even to read.
             checkpoint: fingerprint of the checkpoint that will make the queries; None to leave it unchecked.
             read_only: refuse writes. A built index always does.
+            cluster: how a cluster is spoken to.
 
         Raises:
             WrongCheckpoint: if the index was made by another checkpoint.
             IndexUnreadable: if there is no index, it is half built or damaged, or a newer Diptych made it.
             IndexInUse: if it takes writes and is open elsewhere; if it is being replaced right now.
-            OSError: if the system does not let it be read.
+            OSError: if the system does not let it be read; on a cluster `IndexUnreachable` or `PermissionError`.
         """
+        address = cluster_address(folder, cluster)
+        if address is not None:
+            from diptych.search.remote import open_remote
+
+            manifest, store = open_remote(address, cluster, checkpoint=checkpoint)
+            return cls(str(address), manifest, store, writable=manifest.live is not None and not read_only)
         manifest, shard = open_shard(absolute(folder), checkpoint)
         return cls(absolute(folder), manifest, shard, writable=manifest.live is not None and not read_only)
 
@@ -178,10 +233,10 @@ class Index:
             ValueError, IndexSealed, OSError: as for `add`.
         """
         if other.manifest.checkpoint != self.manifest.checkpoint:
-            raise WrongCheckpoint(other.folder, kept=other.manifest.checkpoint, given=self.manifest.checkpoint)
+            raise WrongCheckpoint(other.place, kept=other.manifest.checkpoint, given=self.manifest.checkpoint)
         absent = sorted(set(self.manifest.spaces) - set(other.manifest.spaces))
         if absent:
-            raise ValueError(f"{other.folder} has no vectors of {absent}; it has {sorted(other.manifest.spaces)}")
+            raise ValueError(f"{other.place} has no vectors of {absent}; it has {sorted(other.manifest.spaces)}")
         count = 0
         for records in other._opened().scroll(where=None, vectors=True):
             vectors = {name: [record.vectors[name] for record in records] for name in self.manifest.spaces}
@@ -215,7 +270,7 @@ class Index:
             space: which of the index's spaces to search.
             limit: how many hits at most, from 1.
             offset: how many of the nearest to pass over.
-            where: what the payload must have; the forms are in `diptych.search.filters`.
+            where: what the payload must have; the forms are in `diptych.search.conditions`.
             exact: compare with every row, by its original vector, even where there is a graph or quantization.
 
         Returns:
@@ -286,7 +341,11 @@ class Index:
             yield from records
 
     def size(self) -> Sizes:
-        """How many bytes the index takes on disk, by space."""
+        """How many bytes the index takes on disk, by space.
+
+        Raises:
+            ValueError: if it lies on a cluster, which does not tell.
+        """
         self._opened()
         return disk_sizes(self.folder, list(self.manifest.spaces))
 
@@ -299,7 +358,7 @@ class Index:
         shard = self._opened()
         if self._writable:
             shard.flush()
-            if len(shard) != self.manifest.count:
+            if isinstance(self.place, Path) and len(shard) != self.manifest.count:
                 self.manifest = dataclasses.replace(self.manifest, count=len(shard))
                 self.manifest.write(self.folder)
 
@@ -325,7 +384,7 @@ class Index:
     def _space(self, name: str) -> Space:
         """The space of that name, if there is one."""
         if name not in self.manifest.spaces:
-            raise ValueError(f"{self.folder} has no space {name!r}; it has {sorted(self.manifest.spaces)}")
+            raise ValueError(f"{self.place} has no space {name!r}; it has {sorted(self.manifest.spaces)}")
         return self.manifest.spaces[name]
 
     def _one(self, vector: GivenVector, space: str) -> Given:
@@ -335,7 +394,7 @@ class Index:
     def _opened(self) -> Store:
         """The shard, if it is open."""
         if self._store is None:
-            raise ValueError(f"{self.folder} is closed; open it again with Index.open")
+            raise ValueError(f"{self.place} is closed; open it again with Index.open")
         return self._store
 
     def _for_writing(self) -> Store:
@@ -343,5 +402,5 @@ class Index:
         shard = self._opened()
         if not self._writable:
             why = "was opened to be read" if self.manifest.live else "was built whole and sealed"
-            raise IndexSealed(f"{self.folder} {why}: build it anew with Index.build and `extend` it from this one")
+            raise IndexSealed(f"{self.place} {why}: build it anew with Index.build and `extend` it from this one")
         return shard

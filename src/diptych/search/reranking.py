@@ -96,7 +96,7 @@ def by_space(index: Index, vector: GivenVector, *, space: str = "dense") -> Resc
         scores = index.score([hit.id for hit in hits], vector, space=space)
         missing = [hit.id for hit in hits if hit.id not in scores]
         if missing:
-            raise ValueError(f"{index.folder} has no row {missing[0]!r}; rescore hits of the same index")
+            raise ValueError(f"{index.place} has no row {missing[0]!r}; rescore hits of the same index")
         return [scores[hit.id] for hit in hits]
 
     return rescore
