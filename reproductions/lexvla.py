@@ -7,13 +7,13 @@ from collections import Counter
 from pathlib import Path
 
 import torch
-from harness import FLICKR8K, ROOT, RUNS, Reproduction, pretrained_towers, reproduce, trained
 
 from diptych.data.sources import holdout, open_table, select_split
 from diptych.encoders import WordHead
 from diptych.evaluation.evaluate import evaluate
 from diptych.models.opened import open_model
 from diptych.recipes.lexical import lexvla
+from harness import FLICKR8K, ROOT, RUNS, Reproduction, pretrained_towers, reproduce, trained
 
 BUDGET = ["--batch-size", "500", "--epochs", "10", "--lr", "1e-3", "--weight-decay", "0.1"]
 LEAST = 5

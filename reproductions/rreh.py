@@ -6,7 +6,6 @@ from functools import cache
 
 import numpy as np
 import torch
-from harness import FLICKR8K, Reproduction, measured, pretrained_towers, reproduce, trained
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -19,6 +18,7 @@ from diptych.models.embed import with_frozen_features
 from diptych.models.opened import open_model
 from diptych.scoring import Hamming
 from diptych.training.rreh import Hashing, fit_rreh, hash_heads
+from harness import FLICKR8K, Reproduction, pretrained_towers, reproduce, trained
 
 BITS = 64
 Views = dict[str, Tensor]

@@ -61,7 +61,7 @@ def test_a_new_model_finds_what_an_old_one_embedded(
     folder, made = models
 
     def recipe(phases: int) -> Recipe:
-        built = find_recipe("xbt").recipe(SMALL, SCHEDULE, teacher=folder / "old", new=folder / "new", hidden=32)
+        built = find_recipe("xbt").recipe(SMALL, SCHEDULE, teacher=folder / "old", new=folder / "new", map_hidden=32)
         return replace(built, phases=built.phases[:phases])
 
     old = found(made["old"], vectors(made["old"], "text"), vectors(made["old"], "image"))

@@ -1,6 +1,6 @@
 """A matcher of spoilt texts: directions in which a text moves when it is misread count less.
 
-    W = mean_i (n_i - c_i)(n_i - c_i)^T,        L L^T = W + ridge tr(W) / D,        score = cos(L^-1 (n - m), L^-1 (c - m))
+    W = mean_i (n_i - c_i)(n_i - c_i)^T,    L L^T = W + ridge tr(W) / D,    score = cos(L^-1 (n - m), L^-1 (c - m))
 
 over pairs of a clean text c_i and its spoilt reading n_i, both as unit vectors of a frozen text encoder; m is the mean
 of all. An encoder that never saw such errors moves the reading of a text further than another text lies, but mostly in

@@ -55,7 +55,7 @@ def recipe(
     *,
     teacher: Path,
     new: Path | None = None,
-    hidden: int = 512,
+    map_hidden: int = 512,
     pair_epochs: int = 1,
     pair_lr_scale: float = 0.1,
 ) -> Recipe:
@@ -68,7 +68,7 @@ def recipe(
         augment: of the images, in the step on pairs.
         teacher: run (or checkpoint's folder) of the old model.
         new: run (or checkpoint's folder) of the new model.
-        hidden: width of the projection's MLP; 0 for a linear map.
+        map_hidden: width of the projection's MLP; 0 for a linear map.
         pair_epochs: of the step on pairs.
         pair_lr_scale: its learning rate, times that of the step on texts.
     """
@@ -76,7 +76,7 @@ def recipe(
     model = load(open_run(new)) if new is not None else dual_encoder(towers, parts={"dot": Dot()})
     if new is None:
         model.processors["text"] = old.model.processors["text"]
-    model.parts["compatible"] = Compatible(_width(model), _width(old.model), hidden=hidden)
+    model.parts["compatible"] = Compatible(_width(model), _width(old.model), hidden=map_hidden)
     on_texts = Phase(
         FeatureDistillation("text", projection="compatible.projection"),
         schedule,

@@ -1,6 +1,6 @@
 """Deep contrastive hashing: two towers that give codes of bits, aligned by contrast as CLIP aligns vectors.
 
-    loss = InfoNCE(Hamming) + quantization * (Q of images + of texts) + balance * (B of images + of texts)
+    loss = InfoNCE(Hamming) + quantization * (Q of images + of texts) + bit_balance * (B of images + of texts)
 
 Use it where vectors do not fit: 64 bits take 8 bytes. Training sees codes relaxed by tanh, which the quantization loss
 drives to -1 and +1, and each bit is asked to be set for half of the rows. This is the contrast between views and the
@@ -38,7 +38,7 @@ def recipe(
     *,
     bits: int = 64,
     quantization: float = 0.1,
-    balance: float = 0.1,
+    bit_balance: float = 0.1,
     temperature: float = 0.07,
     relaxed: bool = True,
 ) -> Recipe:
@@ -51,7 +51,7 @@ def recipe(
         augment: of the training images.
         bits: of a code; a multiple of 8 can be packed.
         quantization: weight of the quantization loss, of each view; it is 0 where codes are not relaxed.
-        balance: weight of bit balance, of each view.
+        bit_balance: weight of bit balance, of each view.
         temperature: where the learned temperature starts.
         relaxed: train on tanh; false trains on the signs, with the straight-through gradient.
     """
@@ -62,8 +62,8 @@ def recipe(
         InfoNCE(scorer="hamming")
         + quantization * Quantization("image")
         + quantization * Quantization("text")
-        + balance * BitBalance("image")
-        + balance * BitBalance("text")
+        + bit_balance * BitBalance("image")
+        + bit_balance * BitBalance("text")
     )
     phase = Phase(objective, schedule, [augment], sampler=sampling.sampler(), surveys=sampling.surveys())
     return Recipe(model, [phase], scorer="hamming")

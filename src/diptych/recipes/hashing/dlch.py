@@ -1,6 +1,6 @@
 """DLCH, deep lifelong cross-modal hashing: when data of new kinds comes, train on it alone and keep the old codes.
 
-    loss = LS(image, text) + anchors * (A of images + of texts) + quantization * (Q ...) + balance * (B ...)
+    loss = LS(image, text) + anchors * (A of images + of texts) + quantization * (Q ...) + bit_balance * (B ...)
 
 with the label similarity LS among the rows of the batch and A to the old codes, which stay as they are. The table needs
 a column of labels, as many numbers a row as there are labels of old and new data together, 1 where the row has one.
@@ -45,7 +45,7 @@ def recipe(
     bits: int = 64,
     anchors: float = 1.0,
     quantization: float = 0.01,
-    balance: float = 0.01,
+    bit_balance: float = 0.01,
 ) -> Recipe:
     """DLCH.
 
@@ -59,12 +59,12 @@ def recipe(
         bits: of a code, old and new.
         anchors: weight of the old codes, of each view.
         quantization: weight of the quantization loss, of each view.
-        balance: weight of bit balance, of each view.
+        bit_balance: weight of bit balance, of each view.
     """
     model = hashing_encoder(towers, bits=bits, scorer=Hamming())
     objective: Objective = LabelSimilarity(labels=labels)
     for view in ("image", "text"):
-        objective = objective + quantization * Quantization(view) + balance * BitBalance(view)
+        objective = objective + quantization * Quantization(view) + bit_balance * BitBalance(view)
         if teacher is not None:
             objective = objective + anchors * AnchoredCodes(view, labels=labels)
     phase = Phase(

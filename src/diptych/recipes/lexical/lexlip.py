@@ -47,7 +47,7 @@ def recipe(
     temperature: float = 0.07,
     flops: float = 0.1,
     bottleneck: float = 1.0,
-    hidden: float = 0.5,
+    masked: float = 0.5,
     decoder_width: int = 256,
     decoder_depth: int = 2,
     queue: int = 1024,
@@ -63,7 +63,7 @@ def recipe(
         temperature: where the learned temperature starts.
         flops: weight of FLOPS, of each view; more makes rows sparser.
         bottleneck: weight of the lexicon bottleneck, of each view.
-        hidden: share of words that the decoder must restore.
+        masked: share of words that the decoder must restore.
         decoder_width: D of the decoder.
         decoder_depth: its blocks.
         queue: rows of each view that the momentum teacher remembers, each as wide as the vocabulary.
@@ -82,7 +82,7 @@ def recipe(
     decoder = LexiconDecoder(vocab, width=decoder_width, depth=decoder_depth, max_length=towers.max_length)
     model = with_heads(base, heads, parts={"lexical": Lexical(1 / temperature), "decoder": decoder})
     sparse = flops * FLOPS("image") + flops * FLOPS("text")
-    restore = LexiconBottleneck("image", hidden=hidden), LexiconBottleneck("text", hidden=hidden)
+    restore = LexiconBottleneck("image", hidden=masked), LexiconBottleneck("text", hidden=masked)
     first = InfoNCE(scorer="lexical") + sparse + bottleneck * restore[0] + bottleneck * restore[1]
     surveys = [replace(one, space="lexical") for one in sampling.surveys() if isinstance(one, ItemEmbeddings)]
     half = replace(schedule, epochs=-(-schedule.epochs // 2))

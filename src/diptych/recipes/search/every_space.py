@@ -1,0 +1,97 @@
+"""One model for an index of every space: dense vectors, weights of words, tokens and codes of the same two towers.
+
+    loss = InfoNCE(dot) + InfoNCE(words) + overuse * (O of images + O of texts)
+         + InfoNCE(tokens) + InfoNCE(codes) + quantization * (Q ...) + bit_balance * (B ...)
+
+Not a published system, but four of them side by side: CLIP's vectors, LexVLA's words of a frozen codebook, FILIP's
+tokens, and deep hashing's bits, which share the towers and nothing else. With frozen towers each head learns what it
+would alone, so this is also how kinds of search are compared fairly: same towers, data, order and steps. Use it where
+`diptych index` is to fill several spaces at once; leave out what is not wanted with a weight of 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+from torch import nn
+
+from diptych.core.encoder import Encoder
+from diptych.core.objective import Objective
+from diptych.data.transforms import RandomAffine
+from diptych.encoders import HashHead, WordCodebook, WordHead
+from diptych.models import Towers, add_token_heads, dual_encoder, readings, vocabulary_size
+from diptych.models.words import input_embeddings, read_words, words_encoded
+from diptych.objectives import BitBalance, InfoNCE, Overuse, Quantization
+from diptych.scoring import Dot, Hamming, LateInteraction, Lexical
+from diptych.training.recipe import Phase, Recipe, Schedule
+from diptych.training.sampling import Sampling
+
+
+def recipe(
+    towers: Towers = Towers(),  # noqa: B008 (frozen)
+    schedule: Schedule = Schedule(),  # noqa: B008
+    sampling: Sampling = Sampling(),  # noqa: B008
+    augment: RandomAffine = RandomAffine(),  # noqa: B008
+    *,
+    temperature: float = 0.07,
+    lexical: float = 1.0,
+    words: Path | None = None,
+    overuse: float = 0.3,
+    late: float = 1.0,
+    token_width: int = 128,
+    code: float = 1.0,
+    bits: int = 256,
+    quantization: float = 0.1,
+    bit_balance: float = 0.1,
+) -> Recipe:
+    """Every space.
+
+    Args:
+        towers: which towers; `width` is that of the dense vectors.
+        schedule: how long and how fast.
+        sampling: which rows share a batch.
+        augment: of the training images.
+        temperature: where the learned temperatures start.
+        lexical: weight of the contrast of words; 0 for no lexical space.
+        words: file of the words, one a line; none for the text tower's vocabulary.
+        overuse: weight of the overuse penalty, of each view.
+        late: weight of the contrast of tokens; 0 for none.
+        token_width: of a token.
+        code: weight of the contrast of codes; 0 for none.
+        bits: of a code; a multiple of 8 can be packed.
+        quantization: weight of the quantization loss, of each view.
+        bit_balance: weight of bit balance, of each view.
+    """
+    if temperature <= 0:
+        raise ValueError(f"--temperature is {temperature}; it must be above 0")
+    for flag, weight in (("lexical", lexical), ("late", late), ("code", code)):
+        if weight < 0:
+            raise ValueError(f"--{flag} is {weight}; it must be at least 0")
+    model = dual_encoder(towers, parts={"dot": Dot(1 / temperature)})
+    objective: Objective = InfoNCE()
+    heads = {name: cast(nn.ModuleDict, model.heads[name]) for name in ("image", "text")}
+    if lexical:
+        named: Sequence[str] = read_words(words) if words is not None else ()
+        vectors = words_encoded(model, named) if named else input_embeddings(model, vocabulary_size(model))
+        book = WordCodebook(*vectors.shape, words=named).fill(vectors)
+        for name, read in readings(model).items():
+            heads[name]["lexical"] = WordHead(read.width, book, pooled=read.pooled)
+        model.parts["lexical"] = Lexical(1 / temperature)
+        objective = objective + lexical * InfoNCE(scorer="lexical")
+        objective = objective + overuse * Overuse("image") + overuse * Overuse("text")
+    if late:
+        add_token_heads(model, token_width)
+        model.parts["late"] = LateInteraction(1 / temperature)
+        objective = objective + late * InfoNCE(scorer="late")
+    if code:
+        for name, own in heads.items():
+            width = cast(Encoder, model.towers[name]).width
+            own["code"] = HashHead(width, bits, hidden=towers.hidden, dropout=towers.dropout)
+        model.parts["hamming"] = Hamming(1 / temperature)
+        objective = objective + code * InfoNCE(scorer="hamming")
+        for view in ("image", "text"):
+            objective = objective + quantization * Quantization(view) + bit_balance * BitBalance(view)
+    phase = Phase(objective, schedule, [augment], sampler=sampling.sampler(), surveys=sampling.surveys())
+    return Recipe(model, [phase])

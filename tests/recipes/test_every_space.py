@@ -1,0 +1,44 @@
+"""One model for every space of an index: each finds the pictures of its texts, and what is left out is not there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from diptych.data.sources import open_table
+from diptych.evaluation.evaluate import evaluate
+from diptych.models import Towers
+from diptych.models.opened import open_model
+from diptych.recipes import find_recipe
+from diptych.search.collection import Searcher, index_table
+from diptych.training.recipe import Schedule
+from diptych.training.run import train
+
+SMALL = Towers(image_size=24, width=16, vocab_size=300, max_length=16, widths=(16, 32), depths=(1, 1), text_width=32)
+recipe = find_recipe("every_space").recipe
+
+
+def test_texts_find_their_pictures_in_every_space_of_one_index(shapes: Path, tmp_path: Path):
+    schedule = Schedule(epochs=25, batch_size=24, lr=3e-3, precision="float32")
+    rows = open_table(shapes)
+    done = train(lambda: recipe(SMALL, schedule, token_width=16, bits=64), rows, tmp_path / "run", about={})
+    for scorer in ("dot", "lexical", "late", "hamming"):
+        found = evaluate(done.model, rows, scorer=scorer).retrieval["text_to_image"]
+        assert found.recall[5] > 0.5 > 2 * found.chance[5], scorer
+    index_table(open_model(tmp_path / "run"), rows, tmp_path / "index")
+    searcher = Searcher.open(tmp_path / "index")
+    queries = rows["text"][:][:40]
+    for space in ("dense", "lexical", "tokens", "code"):
+        hits = [searcher.search(texts[0], spaces=[space], limit=10) for texts in queries]
+        right = [
+            any(texts[0] in hit.payload["texts"] for hit in found) for texts, found in zip(queries, hits, strict=True)
+        ]
+        assert sum(right) > 20, space
+
+
+def test_what_has_no_weight_is_not_there():
+    model = recipe(SMALL, lexical=0, late=0, code=0).model
+    assert list(model.heads["image"]) == ["dense"] and list(model.parts) == ["dot"]
+    with pytest.raises(ValueError, match="--late is -1"):
+        recipe(SMALL, late=-1)
