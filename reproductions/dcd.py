@@ -20,7 +20,7 @@ from diptych.evaluation.retrieval import retrieve
 from diptych.models.embed import embed, with_frozen_features
 from diptych.models.opened import open_model
 from diptych.recipes.distillation import dcd
-from harness import FLICKR8K, Reproduction, measured, pretrained_towers, reproduce, trained
+from reproducing import FLICKR8K, Reproduction, measured, pretrained_towers, reproduce, trained
 
 WIDTH = ["--width", "128"]
 STUDENT = [*WIDTH, "--batch-size", "250", "--epochs", "6", "--lr", "1e-3", "--weight-decay", "0.5"]

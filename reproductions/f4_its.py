@@ -21,7 +21,7 @@ from diptych.evaluation.retrieval import both_ways
 from diptych.models.embed import embed, with_frozen_features
 from diptych.models.opened import open_model
 from diptych.scoring import Cascade, Described, Dot, Weighted
-from harness import FLICKR8K, Reproduction, pretrained_towers, reproduce, trained
+from reproducing import FLICKR8K, Reproduction, pretrained_towers, reproduce, trained
 
 BUDGET = ["--width", "256", "--batch-size", "500", "--epochs", "10", "--lr", "1e-3", "--weight-decay", "0.5"]
 WEIGHTS = [i / 10 for i in range(11)]

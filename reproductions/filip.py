@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from diptych.recipes.contrastive import filip
-from harness import Reproduction, measured, pretrained_towers, reproduce, trained
+from reproducing import Reproduction, measured, pretrained_towers, reproduce, trained
 
 BUDGET = ["--width", "256", "--batch-size", "500", "--epochs", "10", "--lr", "1e-3", "--weight-decay", "0.5"]
 

@@ -12,7 +12,7 @@ from diptych.data.sources import holdout, open_table, select_split
 from diptych.evaluation.evaluate import Evaluated, embed_texts, evaluate
 from diptych.models.opened import open_model
 from diptych.recipes.text_only import lexiclip
-from harness import FLICKR8K, RUNS, Reproduction, pretrained_towers, reproduce, trained
+from reproducing import FLICKR8K, RUNS, Reproduction, pretrained_towers, reproduce, trained
 
 BUDGET = ["--width", "256", "--batch-size", "500", "--epochs", "10", "--lr", "1e-3", "--weight-decay", "0.5"]
 TABLE = RUNS / "flickr8k-described"

@@ -13,7 +13,7 @@ from diptych.encoders import WordHead
 from diptych.evaluation.evaluate import evaluate
 from diptych.models.opened import open_model
 from diptych.recipes.lexical import lexvla
-from harness import FLICKR8K, ROOT, RUNS, Reproduction, pretrained_towers, reproduce, trained
+from reproducing import FLICKR8K, ROOT, RUNS, Reproduction, pretrained_towers, reproduce, trained
 
 BUDGET = ["--batch-size", "500", "--epochs", "10", "--lr", "1e-3", "--weight-decay", "0.1"]
 LEAST = 5

@@ -18,7 +18,7 @@ from diptych.models.embed import with_frozen_features
 from diptych.models.opened import open_model
 from diptych.scoring import Hamming
 from diptych.training.rreh import Hashing, fit_rreh, hash_heads
-from harness import FLICKR8K, Reproduction, pretrained_towers, reproduce, trained
+from reproducing import FLICKR8K, Reproduction, pretrained_towers, reproduce, trained
 
 BITS = 64
 Views = dict[str, Tensor]

@@ -16,7 +16,7 @@ from diptych.data.sources import holdout, open_table, select_split
 from diptych.evaluation.evaluate import evaluate
 from diptych.models.opened import open_model
 from diptych.recipes.region import sorce
-from harness import DATA, Reproduction, pretrained_towers, reproduce, trained
+from reproducing import DATA, Reproduction, pretrained_towers, reproduce, trained
 
 BUDGET = ["--width", "256", "--batch-size", "500", "--epochs", "10", "--lr", "1e-3", "--weight-decay", "0.5"]
 COCO = DATA / "coco_mini"

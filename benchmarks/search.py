@@ -1,0 +1,653 @@
+"""Every kind of search in one gallery, one query at a time, beside faiss: recall, queries a second, bytes.
+
+    uv run --group bench python benchmarks/search.py --json search.json --plot docs/img/search.png
+    uv run --group bench python benchmarks/search.py --full        # the gallery grown to 1,000,000
+
+The gallery is Flickr8k's 8,091 photographs, grown with distractors: collages of two photographs in the 5 x 5 grid of
+the frozen tower (a rectangle of the one's places put into the other's, every place then moved by noise of a tenth of
+its length), pooled as the tower pools. Their vectors come from the same heads as those of photographs, so each space
+is filled as it would be by more photographs of the same kinds. Queries are the test split's captions.
+
+The model is `every_space`, trained here on the training split (frozen MobileNetV2 and MiniLM, one run for all heads),
+so heads are compared as trained alike; the cross-encoder is that of `albef_matching`. Everything is timed on one core,
+the machine else at rest. Faiss is asked by its own Python interface; HNSW as it is usually built (M=32,
+efConstruction=200). Ours answers through `Index.search`, ids and payloads included.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any, cast
+
+import faiss
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from diptych.core.embedding import Embedding
+from diptych.core.model import Model
+from diptych.data.pairs import Pairs, prepare
+from diptych.data.sources import holdout, open_table, select_split
+from diptych.evaluation.retrieval import retrieve
+from diptych.models.embed import with_frozen_features
+from diptych.models.opened import open_model
+from diptych.scoring import Cascade, Dot, LateInteraction, Matching, pool_tokens
+from diptych.search import Index, Space, Sparse, by_space, search_cascade
+from harness import Figure, arguments, figure
+from harness import finish as report
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "reproductions"))
+from reproducing import FLICKR8K, RUNS, pretrained_towers, trained
+
+K = 10
+TERMS = 32  # of an image's words, the largest are indexed
+QUERY_TERMS = 16
+TOKENS = 12  # an image's 25 are clustered to at most so many (factor 2.1)
+FACTOR = 25 / TOKENS
+CHUNK = 4096
+EFS = (16, 32, 64, 128, 256, 512)
+Floats = NDArray[np.float32]
+
+
+@dataclass
+class Said:
+    """What the heads say of N rows: unit vectors `[N, D]`, words, tokens as lists, and packed codes."""
+
+    dense: Floats
+    words: list[Sparse]
+    tokens: list[Floats]
+    code: NDArray[np.uint8]
+
+
+# The model and what it says ------------------------------------------------------------------------------------------
+
+
+def words_file(folder: Path) -> Path:
+    """The words of five training captions or more, one a line."""
+    file = folder / "words.txt"
+    if not file.exists():
+        rows = select_split(holdout(open_table(str(FLICKR8K))), "train")
+        counts = Counter(
+            word for texts in rows["text"][:] for text in texts for word in set(re.findall("[a-z]{2,}", text.lower()))
+        )
+        file.write_text("".join(f"{word}\n" for word, count in counts.most_common() if count >= 5))
+    return file
+
+
+def models() -> tuple[Path, Path]:
+    """The runs of `every_space` and `albef_matching`, trained once by the commands that a user would give."""
+    RUNS.mkdir(parents=True, exist_ok=True)
+    alike = ["--batch-size", "500", "--lr", "1e-3", "--weight-decay", "0.5"]
+    spaces = ["--width", "512", "--hidden", "1024", "--dropout", "0.5", "--epochs", "20"]
+    words = ["--words", str(words_file(RUNS))]
+    every = trained("search-spaces", "every_space", *pretrained_towers(), *alike, *spaces, *words, seed=0)
+    fusion = ["--width", "128", "--batch-size", "250", "--epochs", "8", "--lr", "1e-3", "--weight-decay", "0.1"]
+    fusion += ["--fusion-width", "128", "--fusion-depth", "2", "--sharpness", "0", "--residual", "true"]
+    return every, trained("search-matching", "albef_matching", *pretrained_towers(), *fusion, seed=0)
+
+
+@dataclass
+class Photographs:
+    """Flickr8k by one model.
+
+    Attributes:
+        model: in eval mode.
+        views: its stored features, by view.
+        split: of each image.
+        keys: of images and of texts, equal where they match.
+    """
+
+    model: Model
+    pairs: Pairs
+    split: NDArray[np.str_]
+
+    @classmethod
+    def of(cls, run: Path) -> Photographs:
+        model = open_model(run).model.eval()
+        rows = open_table(str(FLICKR8K))
+        pairs = with_frozen_features(model, prepare(rows, model.processors))
+        return cls(model, pairs, np.array(pairs.table["split"][:]))
+
+    def features(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """The tower's tokens `[n, T, D]` of some images, and what it pools of them `[n, D]`."""
+        inputs = self.pairs.views["image"].take(rows)
+        return inputs["tokens"], inputs["pooled"]
+
+    @torch.no_grad()
+    def images(self, rows: NDArray[np.int64]) -> Embedding:
+        """What the heads say of some images."""
+        return self.model.encode("image", self.pairs.views["image"].take(rows)).map(Tensor.float)
+
+    def texts(self, images: NDArray[np.int64]) -> tuple[Embedding, NDArray[np.int64]]:
+        """What the heads say of the texts of some images, and whose each is."""
+        owner = self.pairs.keys.owner
+        rows = np.flatnonzero(np.isin(owner, images))
+        parts = []
+        with torch.no_grad():
+            for cut in np.array_split(rows, math.ceil(len(rows) / 256)):
+                parts.append(self.model.encode("text", self.pairs.views["text"].take(cut)).map(Tensor.float))
+        return Embedding.cat(parts), owner[rows]
+
+
+@torch.no_grad()
+def collages(photographs: Photographs, rows: int, seed: int) -> Embedding:
+    """What the heads say of distractors; see above.
+
+    Args:
+        photographs: whose features they are made of.
+        rows: how many.
+        seed: of them.
+    """
+    random = np.random.default_rng(seed)
+    generator = torch.Generator().manual_seed(seed)
+    count = len(photographs.split)
+    tokens, _ = photographs.features(random.integers(0, count, rows))
+    others, _ = photographs.features(random.integers(0, count, rows))
+    side = round(tokens.shape[1] ** 0.5)
+    places = np.arange(side)
+    low = random.integers(0, side, (rows, 2))
+    high = low + random.integers(1, side, (rows, 2))  # exclusive; cut at the edge
+
+    def within(axis: int) -> NDArray[np.bool_]:
+        return (places >= low[:, axis, None]) & (places < high[:, axis, None])
+
+    inside = torch.from_numpy((within(0)[:, :, None] & within(1)[:, None, :]).reshape(rows, -1, 1))
+    tokens = torch.where(inside, others, tokens)
+    noise = torch.randn(tokens.shape, generator=generator)
+    tokens = tokens + 0.1 * tokens.norm(dim=-1, keepdim=True) / tokens.shape[-1] ** 0.5 * noise
+    inputs = {"pooled": tokens.mean(1), "tokens": tokens, "mask": torch.ones(tokens.shape[:2], dtype=torch.bool)}
+    inputs["grid"] = torch.tensor([[side, side]]).expand(rows, 2)
+    return photographs.model.encode("image", inputs).map(Tensor.float)
+
+
+def largest(weights: Tensor, terms: int) -> list[Sparse]:
+    """The largest weights of each row `[n, V]`, those above 0."""
+    values, indices = weights.topk(min(terms, weights.shape[1]), dim=1)
+    return [Sparse(row[kept > 0].numpy(), kept[kept > 0].numpy()) for row, kept in zip(indices, values, strict=True)]
+
+
+def said(embedding: Embedding, *, query: bool, tokens: bool) -> Said:
+    """An embedding as indexes take it.
+
+    Args:
+        embedding: of texts or images.
+        query: texts keep all their tokens.
+        tokens: whether tokens are wanted at all.
+    """
+    late: list[Floats] = []
+    if tokens:
+        kept = embedding if query else pool_tokens(embedding, FACTOR)
+        assert kept.tokens is not None and kept.mask is not None
+        late = [own[real].numpy() for own, real in zip(kept.tokens, kept.mask, strict=True)]
+    words = largest(embedding.vectors["lexical"], QUERY_TERMS if query else TERMS)
+    code = np.packbits(embedding.vectors["code"].numpy() >= 0, axis=1)
+    return Said(embedding.dense.numpy(), words, late, code)
+
+
+def gallery(photographs: Photographs, rows: int, *, tokens: bool) -> Iterator[tuple[list[str], Said]]:
+    """The grown gallery, chunk by chunk: photographs first, `photo-7`, then distractors."""
+    count = len(photographs.split)
+    for start in range(0, rows, CHUNK):
+        stop = min(start + CHUNK, rows)
+        parts = []
+        if start < count:
+            parts.append(photographs.images(np.arange(start, min(stop, count))))
+        if stop > count:
+            parts.append(collages(photographs, stop - max(start, count), start))
+        names = [f"photo-{i}" if i < count else f"collage-{i}" for i in range(start, stop)]
+        yield names, said(Embedding.cat(parts), query=False, tokens=tokens)
+
+
+# Indexes -------------------------------------------------------------------------------------------------------------
+
+SPACES = {
+    "dense": {"dense": Space(512, "cosine", quantization="scalar")},
+    "float": {"dense": Space(512, "cosine")},
+    "binary": {"dense": Space(512, "cosine", quantization="binary")},
+    "lexical": {"lexical": Space(1, "dot", "lexical")},
+    "code": {"code": Space(256, "hamming", "code")},
+    "cascade": {"dense": Space(512, "cosine", quantization="scalar"), "tokens": Space(128, "cosine", "late")},
+}
+CHECKPOINT = "benchmark"
+
+
+def build(folder: Path, photographs: Photographs, rows: int, *, tokens: bool) -> tuple[dict[str, Path], Floats]:
+    """An index of each kind of the same gallery, and its dense vectors `[rows, 512]` on disk.
+
+    Args:
+        folder: where they go.
+        photographs: what the gallery begins with.
+        rows: of the gallery.
+        tokens: whether the index of tokens is made, and that of floats without copies.
+    """
+    words = photographs.model.heads["image"]["lexical"].codebook.size  # type: ignore[index]
+    kinds = {name: spaces for name, spaces in SPACES.items() if tokens or name not in ("cascade", "float")}
+    kinds["lexical"] = {"lexical": Space(words, "dot", "lexical")}
+    vectors = np.lib.format.open_memmap(folder / "dense.npy", "w+", np.float32, (rows, 512))
+    places = {name: folder / name for name in kinds}
+    with ExitStack() as stack:
+        indexes = {
+            name: stack.enter_context(Index.build(places[name], kinds[name], checkpoint=CHECKPOINT)) for name in kinds
+        }
+        done = 0
+        for names, own in gallery(photographs, rows, tokens=tokens):
+            vectors[done : done + len(names)] = own.dense
+            payloads: list[dict[str, object]] = [{}] * len(names)
+            given = {"dense": own.dense, "lexical": own.words, "tokens": own.tokens, "code": own.code}
+            for name, index in indexes.items():
+                index.add(names, {space: given[space] for space in kinds[name]}, payloads)
+            done += len(names)
+        began = time.perf_counter()
+    print(f"{rows:,} rows: the last of their indexes were sealed in {time.perf_counter() - began:.0f} s", flush=True)
+    return places, vectors
+
+
+def numbers(hits: Sequence[Any]) -> list[int]:
+    """Rows of the gallery, from the ids of hits."""
+    return [int(hit.id.rpartition("-")[2]) for hit in hits]
+
+
+def timed(ask: Callable[[int], Any], queries: int, *, repeat: int = 3) -> tuple[list[Any], float]:
+    """The answers to all queries, one at a time, and seconds a query: the median of rounds, after a first untimed."""
+    answers = [ask(i) for i in range(queries)]
+    seconds = []
+    for _ in range(repeat):
+        gc.collect()
+        start = time.perf_counter()
+        for i in range(queries):
+            ask(i)
+        seconds.append((time.perf_counter() - start) / queries)
+    return answers, median(seconds)
+
+
+def recall(found: Sequence[Sequence[int]], truth: NDArray[np.int64]) -> float:
+    """The share of the true `K` nearest that was found."""
+    return float(
+        np.mean([len(set(own[:K]) & set(true[:K].tolist())) / K for own, true in zip(found, truth, strict=True)])
+    )
+
+
+def hit_rate(found: Sequence[Sequence[int]], owner: NDArray[np.int64], k: int) -> float:
+    """The share of queries whose own photograph is among the first k."""
+    return float(np.mean([own in rows[:k] for rows, own in zip(found, owner.tolist(), strict=True)]))
+
+
+def at_recall(curve: Sequence[tuple[float, float]], wanted: float) -> float:
+    """Queries a second of a curve of (recall, queries a second) at a recall, on a line between its neighbours.
+
+    Beyond its ends the nearest end: below the first it can only be faster, above the last it does not get.
+    """
+    ordered = sorted(curve)
+    return float(np.interp(wanted, [point[0] for point in ordered], [point[1] for point in ordered]))
+
+
+# Figures -------------------------------------------------------------------------------------------------------------
+
+
+def dense_figures(
+    places: Mapping[str, Path], vectors: Floats, queries: Floats, points: dict[str, list[tuple[float, float]]]
+) -> tuple[list[Figure], dict[str, float]]:
+    """HNSW beside faiss's, and binary codes with rescoring; also seconds a query of each."""
+    figures, seconds = [], {}
+    rows, count = len(vectors), len(queries)
+    flat = faiss.IndexFlatIP(vectors.shape[1])
+    for start in range(0, rows, CHUNK):
+        flat.add(np.ascontiguousarray(vectors[start : start + CHUNK]))
+    truth = flat.search(queries, K)[1]
+    few = min(count, 100)
+    _, seconds["faiss flat"] = timed(lambda i: flat.search(queries[i : i + 1], K), few)
+    flat.reset()
+    hnsw = faiss.IndexHNSWFlat(vectors.shape[1], 32, faiss.METRIC_INNER_PRODUCT)
+    hnsw.hnsw.efConstruction = 200
+    faiss.omp_set_num_threads(os.cpu_count() or 1)
+    os.sched_setaffinity(0, CORES)
+    began = time.perf_counter()
+    hnsw.add(np.ascontiguousarray(vectors))
+    print(f"faiss HNSW built in {time.perf_counter() - began:.0f} s", flush=True)
+    one_core()
+    peers = points.setdefault(f"faiss HNSW, {rows:,}", [])
+    for ef in EFS:
+        hnsw.hnsw.efSearch = ef
+        found, took = timed(lambda i: hnsw.search(queries[i : i + 1], K)[1][0].tolist(), count)
+        peers.append((recall(found, truth), 1 / took))
+    hnsw.reset()
+    for kind in ("dense", "float"):
+        if kind not in places:
+            continue
+        name = "HNSW, scalar copies" if kind == "dense" else "HNSW, floats alone"
+        curve = points.setdefault(f"diptych {name}, {rows:,}", [])
+        with Index.open(places[kind], read_only=True) as index:
+            for ef in EFS:
+                found, took = timed(lambda i, ef=ef: numbers(index.search(queries[i], limit=K, ef=ef)), count)
+                curve.append((recall(found, truth), 1 / took))
+            found, took = timed(lambda i: numbers(index.search(queries[i], limit=K)), count)
+            own = recall(found, truth)
+            seconds[kind] = took
+            peer = at_recall(peers, own)
+            label = f"dense {name}, {rows:,} rows"
+            figures.append(figure(f"{label}: recall@10 against exact", own, None, bar=">= 0.98", value=own))
+            figures.append(
+                figure(f"{label}: queries/s at that recall, beside faiss HNSW", 1 / took, peer, bar=">= 0.5")
+            )
+    with Index.open(places["binary"], read_only=True) as index:
+        found, took = timed(lambda i: numbers(index.search(queries[i], limit=K)), count)
+        seconds["binary"] = took
+        own = recall(found, truth)
+        points[f"diptych binary, rescored, {rows:,}"] = [(own, 1 / took)]
+        figures.append(
+            figure(f"binary, {rows:,} rows: recall@10 of dense, rescored", own, None, bar=">= 0.95", value=own)
+        )
+        figures.append(
+            figure(f"binary, {rows:,} rows: queries/s, beside faiss flat", 1 / took, 1 / seconds["faiss flat"])
+        )
+    codes, floats = held(places["binary"]), 4 * vectors.shape[1] * rows
+    figures.append(
+        figure(
+            f"binary, {rows:,} rows: bytes held a row, of float32's",
+            codes / rows,
+            floats / rows,
+            bar=">= 32",
+            value=floats / codes,
+        )
+    )
+    return figures, seconds
+
+
+def held(place: Path) -> int:
+    """Bytes of memory that an open index of binary copies holds after some searches, but for files' pages.
+
+    That is what a process has more of than another with the same rows in an index of one byte's codes (whose vectors
+    lie in a file), so that ids and the engine itself are left out.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        bare = Path(scratch) / "bare"
+        with (
+            Index.open(place, read_only=True) as index,
+            Index.build(bare, {"code": Space(8, "hamming", "code")}, checkpoint=CHECKPOINT) as other,
+        ):
+            names = [record.id for record in index.scroll()]
+            for start in range(0, len(names), CHUNK):
+                own = names[start : start + CHUNK]
+                other.add(own, {"code": np.zeros((len(own), 1), np.uint8)}, [{}] * len(own))
+        took = [
+            int(
+                subprocess.run(
+                    [sys.executable, __file__, "--held", str(one)], capture_output=True, text=True, check=True
+                ).stdout
+            )
+            for one in (place, bare)
+        ]
+    return max(took[0] - took[1], 1)
+
+
+def held_here(place: Path) -> int:
+    """Anonymous memory after opening and 20 searches, less that before."""
+
+    def anonymous() -> int:
+        found = re.search(r"RssAnon:\s+(\d+) kB", Path("/proc/self/status").read_text())
+        assert found is not None
+        return int(found[1]) * 1024
+
+    random = np.random.default_rng(0)
+    gc.collect()
+    before = anonymous()
+    with Index.open(place, read_only=True) as index:
+        (space,) = index.manifest.spaces
+        for _ in range(20):
+            if space == "dense":
+                index.search(random.standard_normal(512).astype(np.float32), limit=K)
+            else:
+                index.search(random.integers(0, 255, 1).astype(np.uint8), space=space, limit=K)
+        return anonymous() - before
+
+
+def lexical_figures(place: Path, queries: Said, rows: int, seconds: Mapping[str, float]) -> list[Figure]:
+    """The inverted index beside faiss flat: time and bytes."""
+    with Index.open(place, read_only=True) as index:
+        _, took = timed(lambda i: index.search(queries.words[i], space="lexical", limit=K), len(queries.words))
+        size = index.size().spaces["lexical"]
+    flat = seconds["faiss flat"]
+    dense = 4 * 512 * rows
+    return [
+        figure(f"lexical, {rows:,} rows: queries/s beside faiss flat", 1 / took, 1 / flat, bar=">= 5.5"),
+        figure(
+            f"lexical, {rows:,} rows: bytes a row, of float32's",
+            size / rows,
+            dense / rows,
+            bar=">= 13",
+            value=dense / size,
+        ),
+    ]
+
+
+def quality_figures(photographs: Photographs) -> list[Figure]:
+    """What the heads find of the test split's 1,000 photographs, as they are indexed."""
+    test = np.flatnonzero(photographs.split == "test")
+    image, (text, owner) = photographs.images(test), photographs.texts(test)
+    own, asked = said(image, query=False, tokens=True), said(text, query=True, tokens=True)
+    place = {row: i for i, row in enumerate(test.tolist())}
+    right = np.array([place[row] for row in owner.tolist()])
+    dense = asked.dense @ own.dense.T
+    words = (
+        matrix(asked.words, image.vectors["lexical"].shape[1]) @ matrix(own.words, image.vectors["lexical"].shape[1]).T
+    )
+    pooled = pool_tokens(image, FACTOR)
+    late = LateInteraction(1.0)(text, pooled).numpy()
+    codes = asked.code[:, None] ^ own.code[None]
+    hamming = -np.unpackbits(codes, axis=2).sum(2).astype(np.float32)
+    sizes = sum(len(one) for one in own.tokens) * own.tokens[0].shape[1] * 4
+    rates = {
+        name: {k: rate(scores, right, k) for k in (1, 10)}
+        for name, scores in {"dense": dense, "lexical": words, "late": late, "code": hamming}.items()
+    }
+    terms = [float(np.mean([len(cast(Any, one.values)) for one in some])) for some in (own.words, asked.words)]
+    print(f"words an image: {terms[0]:.1f}, words a caption: {terms[1]:.1f}", flush=True)
+    lost = 100 * (rates["dense"][10] - rates["lexical"][10])
+    return [
+        figure(
+            "lexical: recall@10 of Flickr8k test, points below dense",
+            100 * rates["lexical"][10],
+            100 * rates["dense"][10],
+            bar="<= 2",
+            value=lost,
+        ),
+        figure(
+            "late: recall@1 of Flickr8k test beside dense", 100 * rates["late"][1], 100 * rates["dense"][1], bar=">= 1"
+        ),
+        figure("late: recall@10 beside dense", 100 * rates["late"][10], 100 * rates["dense"][10]),
+        figure("late: bytes of pooled tokens beside dense", sizes / len(test), 2048, bar="<= 8"),
+        figure("codes of 256 bits alone: recall@10 beside dense", 100 * rates["code"][10], 100 * rates["dense"][10]),
+    ]
+
+
+def matrix(rows: Sequence[Sparse], width: int) -> Floats:
+    """Sparse rows as `[N, width]`."""
+    out = np.zeros((len(rows), width), np.float32)
+    for i, row in enumerate(rows):
+        out[i, np.asarray(row.indices)] = row.values
+    return out
+
+
+def rate(scores: Floats, right: NDArray[np.int64], k: int) -> float:
+    """The share of queries whose right row is among the first k; ties lose."""
+    own = scores[np.arange(len(scores)), right]
+    return float(((scores >= own[:, None]).sum(1) <= k).mean())
+
+
+def cascade_figures(place: Path, queries: Said, seconds: Mapping[str, float]) -> list[Figure]:
+    """Dense, then tokens over the best 20, beside dense alone, in the same index."""
+    with Index.open(place, read_only=True) as index:
+        count = len(queries.dense)
+        _, alone = timed(lambda i: index.search(queries.dense[i], limit=K), count)
+
+        def both(i: int) -> list[int]:
+            again = by_space(index, queries.tokens[i], space="tokens")
+            return numbers(search_cascade(index, queries.dense[i], again, depth=20, limit=K))
+
+        _, took = timed(both, count)
+        few = min(count, 20)
+        _, scan = timed(lambda i: index.search(queries.tokens[i], space="tokens", limit=K), few, repeat=1)
+        size = index.size().spaces["tokens"] / len(index)
+    return [
+        figure(
+            "late cascade (dense, then tokens of 20): ms a query beside dense", 1000 * took, 1000 * alone, bar="<= 1.3"
+        ),
+        figure("late, every row's tokens: ms a query beside dense", 1000 * scan, 1000 * alone),
+        figure("late: bytes a row on disk beside dense float32", size, 2048, bar="<= 8"),
+    ]
+
+
+def matching_figures(run: Path, queries: int) -> list[Figure]:
+    """A dual encoder, then a cross-encoder on its best 20, beside the cross-encoder over all of 5,000 photographs."""
+    photographs = Photographs.of(run)
+    test = np.flatnonzero(photographs.split == "test")
+    rest = np.flatnonzero(photographs.split != "test")
+    chosen = np.concatenate([test, np.random.default_rng(0).permutation(rest)[: 5000 - len(test)]])
+    images = photographs.images(chosen)
+    text, owner = photographs.texts(test)
+    some = np.random.default_rng(1).permutation(len(owner))[:queries]
+    place = {row: i for i, row in enumerate(chosen.tolist())}
+    right = torch.tensor([[place[row]] for row in owner[some].tolist()])
+    keys = torch.arange(len(chosen))[:, None]
+    dot, matching = (cast(Any, photographs.model.parts[name]) for name in ("dot", "matching"))
+    cascade = Cascade(cast(Dot, dot), cast(Matching, matching), depth=20)
+    asked = text[torch.from_numpy(some)]
+    rates, took = {}, {}
+    for name, scorer, few in (("all", matching, 20), ("cascade", cascade, 100), ("dual", dot, 100)):
+        with torch.inference_mode():
+            scorer(asked[:2], images)
+            seconds = []
+            for i in range(few):
+                start = time.perf_counter()
+                scorer(asked[i : i + 1], images)
+                seconds.append(time.perf_counter() - start)
+            took[name] = median(seconds)
+            found = retrieve(asked, images, right, keys, scorer, ks=(1,), chunk=16)
+        rates[name] = 100 * found.recall[1]
+        print(f"{name}: {1000 * took[name]:.1f} ms a query, recall@1 {rates[name]:.1f}", flush=True)
+    lost = rates["all"] - rates["cascade"]
+    return [
+        figure(
+            "cross-encoder on 20 of 5,000: times faster than over all",
+            1 / took["cascade"],
+            1 / took["all"],
+            bar=">= 129",
+        ),
+        figure(
+            "cross-encoder on 20: recall@1, points below all", rates["cascade"], rates["all"], bar="<= 1", value=lost
+        ),
+        figure("dual encoder alone: recall@1", rates["dual"], rates["all"]),
+    ]
+
+
+def code_figures(place: Path, queries: Said, owner: NDArray[np.int64], rows: int) -> list[Figure]:
+    """Codes of bits and nothing else."""
+    with Index.open(place, read_only=True) as index:
+        found, took = timed(
+            lambda i: numbers(index.search(queries.code[i], space="code", limit=K)), min(len(owner), 100), repeat=1
+        )
+        size = index.size().spaces["code"] / rows
+    return [
+        figure(f"codes of 256 bits, {rows:,} rows: queries/s", 1 / took, None),
+        figure(f"codes of 256 bits, {rows:,} rows: bytes a row on disk", size, 2048),
+        figure(
+            f"codes of 256 bits, {rows:,} rows: own photograph among 10", hit_rate(found, owner[: len(found)], K), None
+        ),
+    ]
+
+
+CORES = os.sched_getaffinity(0)
+
+
+def one_core() -> None:
+    """From now on this process runs on one core, the last."""
+    os.sched_setaffinity(0, {max(CORES)})
+    faiss.omp_set_num_threads(1)
+    torch.set_num_threads(1)
+
+
+def plot(points: Mapping[str, Sequence[tuple[float, float]]], file: Path) -> None:
+    """Recall against queries a second."""
+    from matplotlib.figure import Figure as Picture
+
+    picture = Picture(figsize=(7, 4.5), layout="constrained")
+    axes = picture.add_subplot()
+    for name, curve in points.items():
+        axes.plot(*zip(*sorted(curve), strict=True), marker="o", markersize=4, label=name)
+    axes.set(xlabel="recall@10 against exact search", ylabel="queries a second, one core", yscale="log")
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    picture.savefig(file, dpi=130)
+    print(f"plot: {file}")
+
+
+def main() -> None:
+    if "--held" in sys.argv:
+        print(held_here(Path(sys.argv[-1])))
+        return
+    args = arguments(__doc__ or "", rows=100_000, full=False, queries=500, pairs=400, plot="")
+    if not FLICKR8K.is_dir():
+        raise SystemExit(f"{FLICKR8K} is not there: this benchmark reads Flickr8k")
+    every, matching = models()
+    figures: list[Figure] = []
+    points: dict[str, list[tuple[float, float]]] = {}
+    photographs = Photographs.of(every)
+    figures += quality_figures(photographs)
+    figures += matching_figures(matching, args.pairs)
+    test = np.flatnonzero(photographs.split == "test")
+    text, owner = photographs.texts(test)
+    some = np.random.default_rng(0).permutation(len(owner))[: args.queries]
+    queries, owner = said(text[torch.from_numpy(some)], query=True, tokens=True), owner[some]
+    latency: dict[int, float] = {}
+    for rows in [10_000, args.rows, *([1_000_000] if args.full else [])]:
+        with tempfile.TemporaryDirectory(dir=RUNS) as scratch:
+            whole = rows == args.rows
+            os.sched_setaffinity(0, CORES)
+            torch.set_num_threads(len(CORES))
+            places, vectors = build(Path(scratch), photographs, rows, tokens=whole)
+            one_core()
+            own, seconds = dense_figures(places, vectors, queries.dense, points)
+            latency[rows] = seconds["dense"]
+            if rows > 10_000:
+                figures += own
+                figures += lexical_figures(places["lexical"], queries, rows, seconds)
+                figures += code_figures(places["code"], queries, owner, rows)
+            if whole:
+                figures += cascade_figures(places["cascade"], queries, seconds)
+            del vectors
+    small, large = min(latency), max(latency)
+    figures.append(
+        figure(
+            f"dense: time a query from {small:,} to {large:,} rows",
+            1000 * latency[large],
+            1000 * latency[small],
+            bar=f"< {large / small:g}",
+        )
+    )
+    if args.plot:
+        plot({name: curve for name, curve in points.items() if not name.endswith(" 10,000")}, Path(args.plot))
+    report(
+        figures,
+        next(one.ratio or 0.0 for one in figures if "queries/s at that" in one.name),
+        args.json,
+        ["faiss-cpu", "qdrant-edge-py"],
+    )
+
+
+if __name__ == "__main__":
+    main()
