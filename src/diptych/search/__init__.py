@@ -1,6 +1,6 @@
 """Search: vectors and payloads kept on disk, filtered and ranked. It never knows the model that made them."""
 
-from diptych.search.errors import IndexInUse, IndexSealed, IndexUnreadable, WrongCheckpoint
+from diptych.search.errors import IndexInUse, IndexSealed, IndexUnreadable, SealingFailed, WrongCheckpoint
 from diptych.search.filters import parse_where
 from diptych.search.fusing import reciprocal_rank, search_fused, weighted_sum
 from diptych.search.grouping import Group, search_groups
@@ -21,6 +21,7 @@ __all__ = [
     "IndexUnreadable",
     "Manifest",
     "Record",
+    "SealingFailed",
     "Sizes",
     "Space",
     "Sparse",
