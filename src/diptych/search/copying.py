@@ -1,5 +1,6 @@
 """Copies of shards: their files have holes (32 MiB long, 200 KiB of it there), and sealed ones never change."""
 
+import errno
 import os
 import shutil
 from collections.abc import Iterable
@@ -48,12 +49,21 @@ def _files(source: Path, target: Path) -> Iterable[tuple[Path, Path]]:
 
 
 def _copy_file(source: Path, target: Path) -> None:
-    """Copy a file block by block, leaving out blocks of zeros."""
+    """Copy what is there of a file, and leave the holes."""
     with source.open("rb") as file, target.open("wb") as copy:
-        while block := file.read(BLOCK):
-            if block.count(0) == len(block):
-                copy.seek(len(block), os.SEEK_CUR)
-            else:
+        end, place = source.stat().st_size, 0
+        while place < end:
+            try:
+                place = os.lseek(file.fileno(), place, os.SEEK_DATA)
+            except OSError as error:
+                if error.errno != errno.ENXIO:  # which says that only a hole is left
+                    raise
+                break
+            hole = os.lseek(file.fileno(), place, os.SEEK_HOLE)
+            file.seek(place)
+            copy.seek(place)
+            while place < hole and (block := file.read(min(BLOCK, hole - place))):
                 copy.write(block)
-        copy.truncate()
+                place += len(block)
+        copy.truncate(end)
     shutil.copymode(source, target)

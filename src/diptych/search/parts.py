@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from uuid import UUID
@@ -87,11 +87,6 @@ class Part:
     def get(self, ids: Sequence[str], *, vectors: bool) -> list[Record]:
         """As `Shard.get`."""
         return self.shard.get([one for one in ids if one not in self.dead], vectors=vectors)
-
-    def scroll(self, dead: set[str], *, where: Mapping[str, object] | None, vectors: bool) -> Iterator[list[Record]]:
-        """As `Shard.scroll`, but for the rows that were `dead` when it began."""
-        for records in self.shard.scroll(where=where, vectors=vectors):
-            yield [record for record in records if record.id not in dead]
 
     def close(self) -> None:
         """Let go of the files."""

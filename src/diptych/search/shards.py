@@ -187,9 +187,8 @@ class Shards:
             self._live.shard.flush()
             if self._log:
                 self._log.sync()
-            count = len(self)
-            if count != self.manifest.count:
-                self._become(count=count)
+            if len(self) != self.manifest.count:
+                self._become()
 
     def seal(self, *, wait: bool) -> None:
         """Make a sealed shard of the live one, as `Index.seal` describes it.
@@ -312,8 +311,8 @@ class Shards:
             raise fault
 
     def _become(self, **changes: Any) -> None:
-        """Change the manifest."""
-        manifest = dataclasses.replace(self.manifest, **changes)
+        """Change the manifest, and have the count of now in it."""
+        manifest = dataclasses.replace(self.manifest, count=len(self), **changes)
         manifest.write(self.folder)
         self.manifest = manifest
 
@@ -352,11 +351,12 @@ class Shards:
         sealing = [] if self._live.empty else [self._live.name]
         sealing += [name for name in self.manifest.sealing or to_merge(sealed) if name not in sealing]
         if self.manifest.sealing:  # an earlier sealing failed: the same again, and the live shard after it
-            self._again = not self._live.empty
+            self._again = True
             self._start()
             return
         if not sealing:
-            if any(part.dead for part in self._parts):
+            published, _ = read_tombstones(self.folder / (self.manifest.tombstones or ""), self.manifest.published)
+            if any(part.dead != published.get(part.name, set()) for part in self._frozen):
                 self._publish({part.name: part.dead for part in self._frozen}, self._frozen)
                 _remove_unused(self.folder, self.manifest)
             return
