@@ -6,7 +6,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ QUERIES: dict[str, Any] = {
 class SealedHere:
     """In the place of the sealing process: its work is done in this one, when it is let go."""
 
-    waiting: "list[SealedHere]" = []
+    waiting: ClassVar["list[SealedHere]"] = []
 
     def __init__(self, folder: Path, name: str, scan_up_to_kib: int) -> None:
         self.folder, self.name, self.kib = folder, name, scan_up_to_kib

@@ -75,7 +75,7 @@ def _readable(folder: Path, source: str, copy: Path, manifest: Manifest) -> Iter
 
 def _be_polite() -> None:
     """Run when others leave time, and on half the cores, so that searches go on at their pace."""
-    os.nice(19)
+    os.nice(10)
     if hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, cores[len(cores) - max(len(cores) // 2, 1) :])
