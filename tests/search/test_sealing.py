@@ -14,8 +14,9 @@ import pytest
 from numpy.typing import NDArray
 from search_rows import CHECKPOINT
 
-from diptych.search import Index, SealingFailed, Space, shards
+from diptych.search import Index, SealingFailed, Space
 from diptych.search.sealer import Sealer
+from diptych.search.writing import WritableShards
 
 WIDTH = 64
 SPACES = {"dense": Space(WIDTH, "cosine")}
@@ -24,7 +25,7 @@ SPACES = {"dense": Space(WIDTH, "cosine")}
 HEADER = f"""
 import sys, os, signal
 import numpy as np
-from diptych.search import Index, Space, shards
+from diptych.search import Index, Space
 folder, spaces = sys.argv[1], {{"dense": Space({WIDTH}, "cosine")}}
 
 def add(index, names, version):
@@ -111,7 +112,7 @@ def filled(folder: Path, rows: int = 1000, **options: Any) -> Index:
 
 
 def sealer_of(index: Index) -> Sealer:
-    assert isinstance(index._store, shards.Shards) and index._store._sealer
+    assert isinstance(index._store, WritableShards) and index._store._sealer
     return index._store._sealer
 
 
@@ -216,7 +217,7 @@ def test_a_search_takes_at_most_twice_as_long_while_another_process_seals(tmp_pa
 
 def ratio(index: Index, queries: NDArray[np.float32]) -> float:
     """Median latency while the sealing process runs over that while it is stopped, in turns."""
-    assert isinstance(index._store, shards.Shards)
+    assert isinstance(index._store, WritableShards)
     times: dict[bool, list[float]] = {True: [], False: []}
     index.seal()
     sealer = sealer_of(index).process

@@ -14,8 +14,10 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from search_rows import CHECKPOINT, SPACES, Rows, names
 
-from diptych.search import Index, IndexInUse, IndexSealed, Space, WrongCheckpoint, sealing, shards
+from diptych.search import Index, IndexInUse, IndexSealed, SealingFailed, Space, WrongCheckpoint, sealing, writing
 from diptych.search.copying import copy_folder
+from diptych.search.shard import Shard
+from diptych.search.writing import WritableShards
 
 MIXED = {"dense": Space(3, "dot"), "code": Space(4, "hamming", "code"), "lexical": Space(5, "dot", "lexical")}
 NAMES = [f"{i:02}" for i in range(12)]
@@ -34,7 +36,8 @@ class SealedHere:
 
     def __init__(self, folder: Path, name: str, scan_up_to_kib: int) -> None:
         self.folder, self.name, self.kib = folder, name, scan_up_to_kib
-        self.cancelled, self.go, self.fault = False, threading.Event(), None
+        self.cancelled, self.go = False, threading.Event()
+        self.fault: str | None = None
         self.waiting.append(self)
 
     def wait(self) -> str | None:
@@ -51,7 +54,7 @@ class SealedHere:
 @pytest.fixture(autouse=True)
 def sealed_here(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[SealedHere]]:
     """Those that wait to be let go."""
-    monkeypatch.setattr(shards, "Sealer", SealedHere)
+    monkeypatch.setattr(writing, "Sealer", SealedHere)
     # No power is lost here, and waiting for the disk is most of the time that a small index takes.
     monkeypatch.setattr(os, "fsync", lambda _: None)
     SealedHere.waiting = []
@@ -181,8 +184,8 @@ def test_any_order_of_writes_and_sealings_and_deaths(steps: list[tuple[str, list
         shutil.rmtree(root)
 
 
-def shards_of(index: Index) -> shards.Shards:
-    assert isinstance(index._store, shards.Shards)
+def shards_of(index: Index) -> WritableShards:
+    assert isinstance(index._store, WritableShards)
     return index._store
 
 
@@ -373,7 +376,7 @@ def test_a_write_that_fails_leaves_the_earlier_rows(live: Index, rows: Rows, mon
         raise OSError(28, "No space left")
 
     with monkeypatch.context() as patch:
-        patch.setattr(shards.Shard, "upsert", fails)
+        patch.setattr(Shard, "upsert", fails)
         with pytest.raises(OSError, match="No space"):
             live.add(["row 3"], {"dense": rows.vectors[:1]}, [{"lost": True}])
     assert live.get(["row 3"])[0].payload == rows.payloads[3]
@@ -393,10 +396,38 @@ def test_a_sealing_that_fails_is_told_and_tried_again(live: Index, rows: Rows) -
             live.seal()
             SealedHere.waiting[0].fault = "OSError: no space left"
             finish(live)
-        with pytest.raises(shards.SealingFailed, match=r"live could not be sealed: OSError: no space left\. No row is"):
+        with pytest.raises(SealingFailed, match=r"live could not be sealed: OSError: no space left\. No row is"):
             attempt()
     assert len(live) == 200
     live.delete(["row 1"])
     seal(live)
     with Index.open(live.folder, read_only=True) as reader:
         assert len(reader) == 199
+
+
+def test_threads_search_while_another_writes_and_seals(live: Index, rows: Rows) -> None:
+    add_all(live, rows)
+    faults: list[object] = []
+    done = threading.Event()
+
+    def ask() -> None:
+        try:
+            while not done.is_set():
+                hits = names(live.search(rows.vectors[0], limit=300))
+                assert len(hits) == len(set(hits)) == 200, "no row is ever missing, or there twice"
+        except BaseException as fault:
+            faults.append(fault)
+
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        for i in range(6):
+            live.seal()
+            live.add(rows.ids[i * 30 :], {"dense": rows.vectors[i * 30 :]}, rows.payloads[i * 30 :])
+            finish(live)
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+    assert not faults

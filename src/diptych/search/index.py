@@ -38,6 +38,7 @@ from diptych.search.sizes import Sizes, disk_sizes
 from diptych.search.spaces import Space
 from diptych.search.store import Store
 from diptych.search.vectors import Given, GivenVector
+from diptych.search.writing import WritableShards
 
 
 class Index:
@@ -330,7 +331,9 @@ class Index:
             OSError: if the disk is full.
         """
         self._for_writing()
-        self._shards("seal").seal(wait=wait)
+        store = self._shards("seal")
+        if isinstance(store, WritableShards):  # what is being built is sealed in the end
+            store.seal(wait=wait)
 
     def refresh(self) -> None:
         """See what has been sealed, or put in the index's place by `build`, since it was opened to be read.

@@ -12,15 +12,14 @@ def masked(ask: Ask, dead: Set[str], rows: int) -> Ask:
 
     Args:
         ask: of which queries, and how many of the best each -> hits, best first; fewer only if there are no more.
-        dead: ids of rows to leave out.
+        dead: ids of rows to leave out; may grow meanwhile.
         rows: about how many there are, dead ones among them.
     """
 
     def asked(some: Sequence[int], number: int) -> list[list[Hit]]:
         found: dict[int, list[Hit]] = {}
         # Twice as many dead among the best as lie among all, and a few; then ever more, up to certainty.
-        enough = number + len(dead)
-        wanted = min(enough, number + 8 + 2 * number * len(dead) // max(rows, 1))
+        wanted = min(number + len(dead), number + 8 + 2 * number * len(dead) // max(rows, 1))
         left = list(some)
         while left:
             short = []
@@ -30,7 +29,7 @@ def masked(ask: Ask, dead: Set[str], rows: int) -> Ask:
                     found[query] = alive[:number]
                 else:
                     short.append(query)
-            left, wanted = short, min(enough, 4 * wanted)
+            left, wanted = short, min(number + len(dead), 4 * wanted)
         return [found[query] for query in some]
 
     return asked

@@ -6,6 +6,7 @@ from diptych.data.replacing import half_built, recover
 from diptych.search.errors import IndexUnreadable, WrongCheckpoint
 from diptych.search.manifest import NAME, Manifest
 from diptych.search.shards import Shards
+from diptych.search.writing import WritableShards
 
 
 def open_shards(folder: Path, checkpoint: str | None, *, write: bool | None) -> Shards:
@@ -25,7 +26,7 @@ def open_shards(folder: Path, checkpoint: str | None, *, write: bool | None) -> 
         try:
             manifest = _ready_manifest(folder, checkpoint)
             writing = manifest.live is not None if write is None else write
-            store = Shards.write(folder) if writing else Shards.read(folder, manifest)
+            store = WritableShards.write(folder) if writing else Shards.read(folder, manifest)
         except (IndexUnreadable, OSError):
             if _identity(folder) == before:
                 raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
 from pathlib import Path
 from uuid import UUID
@@ -21,7 +21,8 @@ class Part:
     Attributes:
         name: of its folder.
         shard: what keeps its rows.
-        dead: ids of its rows that are deleted, or lie in a newer part.
+        dead: ids of its rows that are deleted, or lie in a newer part. The set never changes; it is replaced by larger
+            ones. Who asks takes one and stays with it, lest a row that moves be missed in both places.
         rows: how many it has, dead ones too; None while it takes writes.
         users: how many searches are going on in it.
         retired: whether it is to be closed when there are none.
@@ -29,7 +30,7 @@ class Part:
 
     def __init__(self, name: str, shard: Shard, *, rows: int | None = None, handle: int | None = None) -> None:
         self.name, self.shard, self.rows = name, shard, rows
-        self.dead: set[str] = set()
+        self.dead: frozenset[str] = frozenset()
         self.users, self.retired = 0, False
         self._handle = handle
 
@@ -50,16 +51,15 @@ class Part:
             if handle is not None:
                 os.close(handle)
             raise
-        part.dead |= dead or set()
+        part.dead = frozenset(dead or ())
         return part
 
     def __len__(self) -> int:
         return (len(self.shard) if self.rows is None else self.rows) - len(self.dead)
 
-    @property
-    def empty(self) -> bool:
-        """Whether it surely has no row; quick."""
-        return self.shard.empty if self.rows is None else self.rows == len(self.dead)
+    def empty(self, dead: Set[str]) -> bool:
+        """Whether it surely has no row but dead ones; quick."""
+        return self.shard.empty if self.rows is None else self.rows == len(dead)
 
     def holding(self, points: Mapping[UUID, str]) -> set[str]:
         """Which of these rows it has, and alive; given as the engine's id -> the row's."""
@@ -67,6 +67,7 @@ class Part:
 
     def search(
         self,
+        dead: Set[str],
         queries: Rows,
         name: str,
         *,
@@ -76,17 +77,16 @@ class Part:
         among: Sequence[str] | None = None,
         exact: bool = False,
     ) -> list[list[Hit]]:
-        """As `Shard.search`."""
+        """As `Shard.search`, without the dead rows."""
         if among is not None:
-            among = [one for one in among if one not in self.dead]
-        dead = frozenset(self.dead) if self.dead and among is None else frozenset()
+            among, dead = [one for one in among if one not in dead], frozenset()
         return self.shard.search(
             queries, name, limit=limit, offset=offset, where=where, among=among, exact=exact, without=dead
         )
 
-    def get(self, ids: Sequence[str], *, vectors: bool) -> list[Record]:
-        """As `Shard.get`."""
-        return self.shard.get([one for one in ids if one not in self.dead], vectors=vectors)
+    def get(self, dead: Set[str], ids: Sequence[str], *, vectors: bool) -> list[Record]:
+        """As `Shard.get`, without the dead rows."""
+        return self.shard.get([one for one in ids if one not in dead], vectors=vectors)
 
     def close(self) -> None:
         """Let go of the files."""
