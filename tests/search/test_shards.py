@@ -16,7 +16,9 @@ from search_rows import CHECKPOINT, SPACES, Rows, names
 
 from diptych.search import Index, IndexInUse, IndexSealed, SealingFailed, Space, WrongCheckpoint, sealing, writing
 from diptych.search.copying import copy_folder
+from diptych.search.manifest import Manifest
 from diptych.search.shard import Shard
+from diptych.search.tombstones import TombstoneLog
 from diptych.search.writing import WritableShards
 
 MIXED = {"dense": Space(3, "dot"), "code": Space(4, "hamming", "code"), "lexical": Space(5, "dot", "lexical")}
@@ -431,3 +433,83 @@ def test_threads_search_while_another_writes_and_seals(live: Index, rows: Rows) 
         for thread in threads:
             thread.join()
     assert not faults
+
+
+def test_a_death_between_any_two_steps_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What lies in the folder after every step that changes it is an index with all that was acknowledged."""
+    index = Index.create(tmp_path / "index", MIXED, checkpoint=CHECKPOINT)
+    truth: dict[str, int] = {}
+    taken: list[tuple[Path, str, dict[str, int], dict[str, int]]] = []
+    afterwards: dict[str, int] = {}
+
+    def watched(owner: Any, method: str) -> None:
+        original = getattr(owner, method)
+
+        def step(*arguments: Any, **options: Any) -> Any:
+            def take(when: str) -> None:
+                place = tmp_path / f"{len(taken)}"
+                copy_folder(index.folder, place)
+                taken.append((place, f"{when} {method}", dict(truth), dict(afterwards)))
+
+            if method == "write":  # a new shard or file may lie there that the manifest does not name yet
+                take("before")
+            answer = original(*arguments, **options)
+            take("after")
+            return answer
+
+        monkeypatch.setattr(owner, method, step)
+
+    for owner, method in [
+        (Manifest, "write"),
+        (TombstoneLog, "_append"),
+        (Shard, "upsert"),
+        (Shard, "delete"),
+        (writing, "write_tombstones"),
+        (writing, "_remove_unused"),
+    ]:
+        watched(owner, method)
+    version = 0
+    for step, some in [
+        ("add", NAMES[:8]),
+        ("begin", []),
+        ("add", NAMES[6:10]),
+        ("delete", NAMES[:2]),
+        ("finish", []),
+        ("add", NAMES[1:4]),
+        ("delete", NAMES[2:7]),
+        ("begin", []),
+        ("add", NAMES[:3]),
+        ("finish", []),
+    ]:
+        if step == "add":
+            versions = list(range(version, version := version + len(some)))
+            afterwards = truth | dict(zip(some, versions, strict=True))
+            add(index, some, versions)
+        elif step == "delete":
+            afterwards = {name: kept for name, kept in truth.items() if name not in some}
+            index.delete(some)
+        elif step == "begin":
+            index.seal()
+        else:
+            finish(index)
+        truth = dict(afterwards)
+        agree(index, truth)
+    monkeypatch.undo()
+    monkeypatch.setattr(writing, "Sealer", SealedHere)
+    assert len(taken) > 20
+    for place, step, before, after in taken:
+        with Index.open(place, checkpoint=CHECKPOINT) as found:
+            rows = {record.id: record.payload["v"] for record in found.scroll()}
+            for name in NAMES:
+                assert rows.get(name) in (before.get(name), after.get(name)), f"{name} {step}"
+            assert len(found) == len(rows) == len(found.search(QUERIES["dense"], limit=50)), step
+            finish(found)
+            assert {record.id: record.payload["v"] for record in found.scroll()} == rows, step
+            assert {path.name for path in place.iterdir()} == {
+                *found.manifest.sealed,
+                found.manifest.live,
+                found.manifest.tombstones,
+                "manifest.json",
+                "writer.lock",
+            }
+    while_closing(index)
