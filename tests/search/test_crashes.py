@@ -198,17 +198,21 @@ def test_processes_read_a_built_index_together(built: Path, rows: Rows) -> None:
     still_answers(built, rows)
 
 
-def test_a_live_index_is_held_by_one_process(tmp_path: Path, queries: NDArray[np.float32]) -> None:
+def test_an_index_is_written_by_one_process_and_read_by_any(tmp_path: Path, queries: NDArray[np.float32]) -> None:
     code = """
     with Index.create(folder, spaces, checkpoint="new") as index:
         index.add(ids, rows, payloads)
         tell("ready")
+        index.seal()
     """
     process = start(tmp_path / "index", code)
-    with pytest.raises(IndexInUse, match="open elsewhere"):
-        Index.open(tmp_path / "index", read_only=True)
+    for attempt in (Index.open, lambda folder: Index.open(folder, write=True)):
+        with pytest.raises(IndexInUse, match="open elsewhere"):
+            attempt(tmp_path / "index")
     with pytest.raises(IndexInUse, match="open elsewhere"), Index.build(tmp_path / "index", SPACES, checkpoint="x"):
         pass
-    end(process, kill=False)
     with Index.open(tmp_path / "index", read_only=True) as index:
+        assert len(index) == 0 and index.search(queries[0]) == [], "what is not sealed only the writer sees"
+        end(process, kill=False)
+        index.refresh()
         assert len(index.search(queries[0], limit=5000)) == 3000 == index.manifest.count

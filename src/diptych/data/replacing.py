@@ -86,9 +86,7 @@ def recover(folder: Path) -> None:
 def _swap(fresh: Path, folder: Path) -> None:
     """Rename `folder` away, `fresh` into its place, and delete what was there."""
     earlier = _earlier(folder)
-    for file in fresh.rglob("*"):
-        if file.is_file():
-            _sync(file)
+    sync_tree(fresh)
     try:
         if folder.exists():
             folder.replace(earlier)
@@ -148,6 +146,14 @@ def _is_at(handle: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(handle), path.stat())
     except FileNotFoundError:
         return False
+
+
+def sync_tree(folder: Path) -> None:
+    """Put every file of a folder on the disk, so that a loss of power leaves it whole."""
+    for file in folder.rglob("*"):
+        if file.is_file():
+            _sync(file)
+    sync_folder(folder)
 
 
 def sync_folder(folder: Path) -> None:

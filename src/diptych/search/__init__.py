@@ -1,7 +1,14 @@
 """Search: vectors and payloads on disk or on a cluster, filtered and ranked. It never knows the model behind them."""
 
 from diptych.search.cluster import Cluster
-from diptych.search.errors import IndexInUse, IndexSealed, IndexUnreachable, IndexUnreadable, WrongCheckpoint
+from diptych.search.errors import (
+    IndexInUse,
+    IndexSealed,
+    IndexUnreachable,
+    IndexUnreadable,
+    SealingFailed,
+    WrongCheckpoint,
+)
 from diptych.search.filters import parse_where
 from diptych.search.fusing import reciprocal_rank, search_fused, weighted_sum
 from diptych.search.grouping import Group, search_groups
@@ -24,6 +31,7 @@ __all__ = [
     "IndexUnreadable",
     "Manifest",
     "Record",
+    "SealingFailed",
     "Sizes",
     "Space",
     "Sparse",

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from diptych.data.replacing import replacement
 from diptych.search.errors import IndexUnreadable
+from diptych.search.holding import require_no_writer
 from diptych.search.manifest import Manifest
 from diptych.search.shard import Shard
 
 
 def shard_folder(folder: Path, manifest: Manifest) -> Path:
-    """Where the one shard of an index lies."""
+    """Where the one shard of a new index lies."""
     (name,) = manifest.sealed if manifest.live is None else (manifest.live,)
     return folder / name
 
@@ -40,8 +41,13 @@ def filling(folder: Path, manifest: Manifest, *, overwrite: bool) -> Iterator[tu
             raise FileExistsError(f"{folder} exists; open it with Index.open, or pass overwrite=True to replace it")
         require_replaceable(folder)
         manifest.write(fresh)
-        log = manifest.live is not None
-        shard = Shard.create(shard_folder(fresh, manifest), manifest.spaces, manifest.payload_fields, log=log)
+        shard = Shard.create(
+            shard_folder(fresh, manifest),
+            manifest.spaces,
+            manifest.payload_fields,
+            log=manifest.live is not None,
+            scan_up_to_kib=manifest.scan_up_to_kib,
+        )
         try:
             yield fresh, shard
             shard.optimize()
@@ -67,10 +73,7 @@ def require_replaceable(folder: Path) -> None:
     if _is_free(folder):
         return
     try:
-        manifest = Manifest.read(folder)
+        Manifest.read(folder)
     except IndexUnreadable as error:
         raise IndexUnreadable(f"will not replace {folder}; remove it if it may go: {error}") from None
-    if manifest.live is not None:
-        # Open for writing elsewhere is what only the engine knows; a damaged shard may be replaced.
-        with suppress(IndexUnreadable):
-            Shard.load(shard_folder(folder, manifest), manifest.spaces).close()
+    require_no_writer(folder)

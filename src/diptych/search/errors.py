@@ -2,7 +2,14 @@
 
 from diptych.data.replacing import FolderInUse as IndexInUse
 
-__all__ = ["IndexInUse", "IndexSealed", "IndexUnreachable", "IndexUnreadable", "WrongCheckpoint"]
+__all__ = [
+    "IndexInUse",
+    "IndexSealed",
+    "IndexUnreachable",
+    "IndexUnreadable",
+    "SealingFailed",
+    "WrongCheckpoint",
+]
 
 
 class IndexUnreadable(ValueError):
@@ -21,7 +28,11 @@ class WrongCheckpoint(ValueError):
 
 
 class IndexSealed(RuntimeError):
-    """A write to an index that was built whole (and is never written again), or was opened to be read."""
+    """A write to an index that was opened to be read."""
+
+
+class SealingFailed(RuntimeError):
+    """The live shard could not be sealed. No row is lost: it is searched as before, and sealed another time."""
 
 
 class IndexUnreachable(ConnectionError):

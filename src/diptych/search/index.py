@@ -2,9 +2,12 @@
 
 There are two ways to make one, and they differ in what they are for:
 
-    Index.build    filled once, then sealed: replaces an earlier one at a stroke, is never
-                   written again, and any number of processes may read it at once
+    Index.build    filled once: replaces an earlier one at a stroke
     Index.create   takes writes at any time, each safe once it returned, from one process
+
+Either is opened by one process that writes (`Index.open`, for a built one with `write=True`) and any number that read
+(`read_only=True`). What is written goes to a live shard, which only the writer sees; sealed, by itself when it is
+large or by `seal`, it is what readers see when they open the index or `refresh`.
 
 Where the place is an address, `http://HOST:6333/NAME`, the index lies on a Qdrant cluster and is
 written from any number of processes; all else is the same.
@@ -12,7 +15,7 @@ written from any number of processes; all else is the same.
 The index gets vectors and never knows the model, only the fingerprint of its checkpoint, so
 that it cannot be asked with vectors from another. A row has one vector in each space, and spaces
 are of several kinds (`diptych.search.spaces`). Up to 128 MiB of vectors (170,000 rows of 192)
-every search is exact, but for dense spaces with binary copies; above that a built index has an
+every search is exact, but for dense spaces with binary copies; above that a sealed shard has an
 HNSW graph (Malkov & Yashunin 2016, arXiv 1603.09320) over dense spaces, and `exact=True` says how
 much it misses. Rankings are combined in `diptych.search.fusing`, `reranking` and `grouping`.
 """
@@ -32,12 +35,15 @@ from diptych.search.checking import check_rows, check_vectors
 from diptych.search.cluster import Cluster
 from diptych.search.errors import IndexSealed, WrongCheckpoint
 from diptych.search.manifest import FieldType, Manifest
-from diptych.search.opening import open_shard
+from diptych.search.opening import open_shards
+from diptych.search.parts import Part
 from diptych.search.points import Hit, Record, check_ids, check_payloads
+from diptych.search.shards import Shards
 from diptych.search.sizes import Sizes, disk_sizes
 from diptych.search.spaces import Space
 from diptych.search.store import Store
 from diptych.search.vectors import Given, GivenVector
+from diptych.search.writing import WritableShards
 
 
 class Index:
@@ -45,7 +51,6 @@ class Index:
 
     Attributes:
         place: where it lies: a folder, or an address on a cluster.
-        manifest: what it holds: spaces, checkpoint, sources, count.
 
     Example:
         >>> import tempfile
@@ -57,9 +62,10 @@ class Index:
         [Hit(id='dog', score=1.0, payload={'legs': 4})]
     """
 
-    def __init__(self, place: Path | str, manifest: Manifest, store: Store, *, writable: bool) -> None:
-        self.place, self.manifest = place, manifest
+    def __init__(self, place: Path | str, store: Store, *, writable: bool) -> None:
+        self.place = place
         self._store: Store | None = store
+        self._kept = store.manifest
         self._writable = writable
 
     @property
@@ -73,6 +79,11 @@ class Index:
             raise ValueError(f"{self.place} lies on a cluster, and in no folder")
         return self.place
 
+    @property
+    def manifest(self) -> Manifest:
+        """What it holds, as it was when it was last opened, changed or closed."""
+        return self._kept if self._store is None else self._store.manifest
+
     @classmethod
     def create(
         cls,
@@ -83,6 +94,7 @@ class Index:
         sources: str = "",
         payload_fields: Mapping[str, FieldType] | None = None,
         overwrite: bool = False,
+        scan_up_to_kib: int | None = None,
         cluster: Cluster | None = None,
     ) -> "Index":
         """A new, empty index that takes writes for as long as it lives.
@@ -94,6 +106,8 @@ class Index:
             sources: where the rows come from, in your words.
             payload_fields: payload field -> type, of fields often filtered by; they become quick to filter.
             overwrite: replace an index that is there.
+            scan_up_to_kib: up to so many KiB of vectors a shard is searched by comparing every row; the live shard is
+                sealed above it, and gets a graph. None for 128 MiB.
             cluster: how it lies on a cluster, and how that is spoken to.
 
         Raises:
@@ -104,7 +118,7 @@ class Index:
                 given and a folder.
             OSError: if it cannot be written; on a cluster `IndexUnreachable` or `PermissionError`.
         """
-        manifest = Manifest.new(spaces, checkpoint, sources, payload_fields)
+        manifest = Manifest.new(spaces, checkpoint, sources, payload_fields, scan_up_to_kib)
         address = cluster_address(folder, cluster)
         if address is not None:
             from diptych.search.remote_building import filling_remote
@@ -112,7 +126,7 @@ class Index:
             with filling_remote(address, manifest, cluster, writable=True, overwrite=overwrite):
                 pass
             return cls.open(folder, cluster=cluster)
-        manifest = dataclasses.replace(manifest, live="live")
+        manifest = dataclasses.replace(manifest, live="live-0")
         with filling(absolute(folder), manifest, overwrite=overwrite):
             pass
         return cls.open(folder)
@@ -127,6 +141,7 @@ class Index:
         checkpoint: str,
         sources: str = "",
         payload_fields: Mapping[str, FieldType] | None = None,
+        scan_up_to_kib: int | None = None,
         cluster: Cluster | None = None,
     ) -> Iterator["Index"]:
         """Fill a new index; it replaces the one in `folder` when the block ends well, and only then.
@@ -138,7 +153,7 @@ class Index:
         waits for the server's.
 
         Args:
-            folder, spaces, checkpoint, sources, payload_fields, cluster: as for `create`.
+            folder, spaces, checkpoint, sources, payload_fields, scan_up_to_kib, cluster: as for `create`.
 
         Yields:
             The index to fill, with `add`, `delete` and `extend`; closed when the block ends.
@@ -146,13 +161,13 @@ class Index:
         Raises:
             IndexUnreadable, IndexInUse, ValueError, OSError: as for `create`.
         """
-        manifest = Manifest.new(spaces, checkpoint, sources, payload_fields)
+        manifest = Manifest.new(spaces, checkpoint, sources, payload_fields, scan_up_to_kib)
         address = cluster_address(folder, cluster)
         if address is not None:
             from diptych.search.remote_building import filling_remote
 
             with filling_remote(address, manifest, cluster, writable=False, overwrite=True) as store:
-                index = cls(str(address), manifest, store, writable=True)
+                index = cls(str(address), store, writable=True)
                 try:
                     yield index
                 finally:
@@ -160,7 +175,7 @@ class Index:
             return
         manifest = dataclasses.replace(manifest, sealed=("sealed-0",))
         with filling(absolute(folder), manifest, overwrite=True) as (fresh, shard):
-            index = cls(fresh, manifest, shard, writable=True)
+            index = cls(fresh, Shards(fresh, manifest, [Part("sealed-0", shard)]), writable=True)
             try:
                 yield index
             finally:
@@ -173,31 +188,37 @@ class Index:
         *,
         checkpoint: str | None = None,
         read_only: bool = False,
+        write: bool = False,
         cluster: Cluster | None = None,
     ) -> "Index":
-        """Open an index that was created or built before.
+        """Open an index that was created or built before: to write to it if it was created, else to read it.
 
         Args:
             folder: where it lies, or its address on a cluster. The file system must be writable: the engine touches
                 its files even to read.
             checkpoint: fingerprint of the checkpoint that will make the queries; None to leave it unchecked.
-            read_only: refuse writes. A built index always does.
+            read_only: refuse writes, and see what is sealed: the index as it was when the latest sealing that is done
+                began. Any number of processes may, also while another writes.
+            write: take writes though it was built; from then on it is as if it had been created.
             cluster: how a cluster is spoken to.
 
         Raises:
             WrongCheckpoint: if the index was made by another checkpoint.
             IndexUnreadable: if there is no index, it is half built or damaged, or a newer Diptych made it.
-            IndexInUse: if it takes writes and is open elsewhere; if it is being replaced right now.
+            IndexInUse: if it is to be written and is open for writing elsewhere; if it is being replaced right now.
+            ValueError: if it is to be read only and to be written.
             OSError: if the system does not let it be read; on a cluster `IndexUnreachable` or `PermissionError`.
         """
+        if read_only and write:
+            raise ValueError("an index is opened read_only or to write, not both")
         address = cluster_address(folder, cluster)
         if address is not None:
             from diptych.search.remote import open_remote
 
-            manifest, store = open_remote(address, cluster, checkpoint=checkpoint)
-            return cls(str(address), manifest, store, writable=manifest.live is not None and not read_only)
-        manifest, shard = open_shard(absolute(folder), checkpoint)
-        return cls(absolute(folder), manifest, shard, writable=manifest.live is not None and not read_only)
+            remote = open_remote(address, cluster, checkpoint=checkpoint)
+            return cls(str(address), remote, writable=remote.manifest.live is not None and not read_only)
+        store = open_shards(absolute(folder), checkpoint, write=True if write else False if read_only else None)
+        return cls(absolute(folder), store, writable=store.writable)
 
     def add(self, ids: Sequence[str], vectors: Mapping[str, Given], payloads: Sequence[Mapping[str, object]]) -> None:
         """Add rows; a row whose id is there already is replaced whole, and of equal ids the last stays.
@@ -214,7 +235,8 @@ class Index:
 
         Raises:
             ValueError: if ids, vectors or payloads do not fit; it names the row and what is wrong.
-            IndexSealed: if the index was built and is done, or was opened to be read.
+            IndexSealed: if the index was opened to be read.
+            SealingFailed: if the live shard was full and could not be sealed; nothing was written, and nothing is lost.
             OSError: if the disk is full.
         """
         shard = self._for_writing()
@@ -230,7 +252,7 @@ class Index:
 
         Raises:
             WrongCheckpoint: if the other's vectors are of another checkpoint.
-            ValueError, IndexSealed, OSError: as for `add`.
+            ValueError, IndexSealed, SealingFailed, OSError: as for `add`.
         """
         if other.manifest.checkpoint != self.manifest.checkpoint:
             raise WrongCheckpoint(other.place, kept=other.manifest.checkpoint, given=self.manifest.checkpoint)
@@ -249,7 +271,7 @@ class Index:
         """Delete rows, and say how many; ids that are not there are passed over.
 
         Raises:
-            ValueError, IndexSealed, OSError: as for `add`.
+            ValueError, IndexSealed, SealingFailed, OSError: as for `add`.
         """
         return self._for_writing().delete(check_ids(ids))
 
@@ -349,28 +371,82 @@ class Index:
         self._opened()
         return disk_sizes(self.folder, list(self.manifest.spaces))
 
+    def seal(self, *, wait: bool = False) -> None:
+        """Let readers see what was written, and search it by a graph if it is large; called by itself past 128 MiB.
+
+        Another process makes a sealed shard of the live one, at low priority, for a second or a minute; searches and
+        writes go on meanwhile. Where sealed shards are many, or a third of the rows of one are deleted, they are made
+        anew with it.
+
+        Args:
+            wait: until it is done. Otherwise, and for what is sealed by itself, a failure is raised by the next call
+                that writes, flushes or closes.
+
+        Raises:
+            IndexSealed: if the index was opened to be read.
+            SealingFailed: if it could not be done; the rows are still there, and it may be called again.
+            OSError: if the disk is full.
+        """
+        self._for_writing()
+        store = self._shards("seal")
+        if isinstance(store, WritableShards):  # what is being built is sealed in the end
+            store.seal(wait=wait)
+
+    def refresh(self) -> None:
+        """See what has been sealed, or put in the index's place by `build`, since it was opened to be read.
+
+        Raises:
+            WrongCheckpoint: if another checkpoint made what is there now; the index is then as before.
+            IndexUnreadable, OSError: as `open`.
+        """
+        store = self._shards("refresh")
+        if not self._writable:
+            self._store = open_shards(self.folder, self.manifest.checkpoint, write=False)
+            store.close()
+
+    def snapshot(self, folder: str | Path) -> None:
+        """Copy the index as it is now into a folder, where it opens as an index of its own.
+
+        Sealed shards are linked where the file system can, so that they take no room twice; the live one is copied,
+        and writes wait meanwhile. What was opened to be read copies what it sees, also while another process writes.
+
+        Args:
+            folder: absent, or empty; parents are made.
+
+        Raises:
+            FileExistsError: if there is anything in it.
+            ValueError: if the index was opened to be read and nothing of it is sealed.
+            SealingFailed, OSError: as for `add`.
+        """
+        self._shards("snapshot").snapshot(absolute(folder))
+
     def flush(self) -> None:
         """Put all writes on the disk, so that they outlive a loss of power, and the count in the manifest.
 
         Raises:
+            SealingFailed: if the live shard could not be sealed.
             OSError: if the disk is full.
         """
-        shard = self._opened()
+        store = self._opened()
         if self._writable:
-            shard.flush()
-            if isinstance(self.place, Path) and len(shard) != self.manifest.count:
-                self.manifest = dataclasses.replace(self.manifest, count=len(shard))
-                self.manifest.write(self.folder)
+            store.flush()
 
     def close(self) -> None:
-        """Flush and let go of the files; a second time does nothing."""
+        """Flush, wait for a sealing that is under way, and let go of the files; a second time does nothing.
+
+        Raises:
+            SealingFailed, OSError: as for `flush`; the index is closed all the same.
+        """
         if self._store is None:
             return
         try:
             self.flush()
         finally:
-            self._store.close()
-            self._store = None
+            store = self._store
+            try:
+                store.close()
+            finally:
+                self._kept, self._store = store.manifest, None
 
     def __len__(self) -> int:
         return len(self._opened())
@@ -392,15 +468,24 @@ class Index:
         return [vector] if self._space(space).kind in ("lexical", "late") else np.asarray(vector)[None]
 
     def _opened(self) -> Store:
-        """The shard, if it is open."""
+        """The store, if it is open."""
         if self._store is None:
             raise ValueError(f"{self.place} is closed; open it again with Index.open")
         return self._store
 
+    def _shards(self, what: str) -> Shards:
+        """The store, if it is a folder's."""
+        store = self._opened()
+        if not isinstance(store, Shards):
+            raise ValueError(f"{self.place} is no folder, so there is nothing to {what}")
+        return store
+
     def _for_writing(self) -> Store:
-        """The shard, if it takes writes."""
-        shard = self._opened()
+        """The store, if it takes writes."""
+        store = self._opened()
         if not self._writable:
-            why = "was opened to be read" if self.manifest.live else "was built whole and sealed"
-            raise IndexSealed(f"{self.place} {why}: build it anew with Index.build and `extend` it from this one")
-        return shard
+            raise IndexSealed(
+                f"{self.place} was opened to be read: open it with Index.open(folder, write=True), or build it anew "
+                f"with Index.build and `extend` it from this one"
+            )
+        return store

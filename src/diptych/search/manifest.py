@@ -16,8 +16,8 @@ from diptych.data.replacing import sync_folder
 from diptych.search.errors import IndexUnreadable
 from diptych.search.spaces import Space
 
-# 1 knew dense spaces only.
-FORMAT = 2
+# 1 knew dense spaces only, 2 one shard only.
+FORMAT = 3
 NAME = "manifest.json"
 
 FieldType = Literal["keyword", "integer", "float", "bool", "datetime", "text"]
@@ -37,6 +37,14 @@ class Manifest:
         state: "building" until every row is on disk, then "ready".
         sealed: folders of shards that are never written again.
         live: folder of the one shard that takes writes, if there is one.
+        sealing: folders of the shards of which one sealed shard is being made: what was the live one until then,
+            which is in none of the other lists, and sealed ones to go with it.
+        generation: how often shards or what is published of their dead rows have changed.
+        tombstones: file of the dead rows (`diptych.search.tombstones`); None if there never were any.
+        published: how many bytes of it readers leave out.
+        frozen: how many bytes of it there were when the sealing began.
+        scan_up_to_kib: of vectors in a shard, above which the live one is sealed and a sealed one has a graph; None
+            for the usual.
     """
 
     spaces: Mapping[str, Space]
@@ -48,16 +56,27 @@ class Manifest:
     state: Literal["building", "ready"] = "building"
     sealed: tuple[str, ...] = ()
     live: str | None = None
+    sealing: tuple[str, ...] = ()
+    generation: int = 0
+    tombstones: str | None = None
+    published: int = 0
+    frozen: int = 0
+    scan_up_to_kib: int | None = None
 
     @classmethod
     def new(
-        cls, spaces: Mapping[str, Space], checkpoint: str, sources: str, fields: Mapping[str, FieldType] | None
+        cls,
+        spaces: Mapping[str, Space],
+        checkpoint: str,
+        sources: str,
+        fields: Mapping[str, FieldType] | None,
+        scan_up_to_kib: int | None = None,
     ) -> "Manifest":
         """The manifest of an index begun now, without shards.
 
         Raises:
-            ValueError: if there are no spaces, one has no name or a slash in it, there is no checkpoint, or a
-                field's type is unknown.
+            ValueError: if there are no spaces, one has no name or a slash in it, there is no checkpoint, a field's
+                type is unknown, or `scan_up_to_kib` is below 1.
         """
         if not spaces or not all(spaces):
             raise ValueError(f"an index needs at least one space, and every space a name; found {dict(spaces)!r}")
@@ -69,8 +88,10 @@ class Manifest:
         for name, kind in (fields or {}).items():
             if kind not in get_args(FieldType):
                 raise ValueError(f"payload field {name!r} has type {kind!r}; expected one of {get_args(FieldType)}")
+        if scan_up_to_kib is not None and scan_up_to_kib < 1:
+            raise ValueError(f"scan_up_to_kib is at least 1, or None for the usual; found {scan_up_to_kib}")
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        return cls(dict(spaces), checkpoint, now, sources, dict(fields or {}))
+        return cls(dict(spaces), checkpoint, now, sources, dict(fields or {}), scan_up_to_kib=scan_up_to_kib)
 
     def write(self, folder: Path) -> None:
         """Put this manifest into `folder`, in the place of an earlier one.
@@ -125,10 +146,15 @@ def _parse(found: dict[str, Any]) -> Manifest:
             raise ValueError(f"{name} is not a text")
     if found["state"] not in ("building", "ready"):
         raise ValueError(f"unknown state {found['state']!r}")
-    shards = [*found["sealed"], *([] if found["live"] is None else [found["live"]])]
-    if any(not isinstance(name, str) or Path(name).name != name for name in shards):
-        raise ValueError(f"shards must be names of folders inside the index, not {shards!r}")
-    if len(shards) != 1:
-        raise ValueError(f"expected one shard, found {shards!r}")
+    lists = {name: tuple(found.get(name, ())) for name in ("sealed", "sealing")}
+    alone = [found[name] for name in ("live", "tombstones") if found.get(name) is not None]
+    names = [*lists["sealed"], *lists["sealing"], *alone]
+    if any(not isinstance(name, str) or Path(name).name != name for name in names):
+        raise ValueError(f"shards must be names of folders inside the index, not {names!r}")
+    if not lists["sealed"] and found["live"] is None:
+        raise ValueError("it names no shard")
+    for name in ("generation", "published", "frozen"):
+        if type(found.get(name, 0)) is not int:
+            raise ValueError(f"{name} is not a whole number")
     spaces = {name: Space(**space) for name, space in found["spaces"].items()}
-    return Manifest(**{**found, "spaces": spaces, "sealed": tuple(found["sealed"])})
+    return Manifest(**{**found, **lists, "spaces": spaces})

@@ -3,18 +3,19 @@
 from pathlib import Path
 
 from diptych.data.replacing import half_built, recover
-from diptych.search.building import shard_folder
 from diptych.search.errors import IndexUnreadable, WrongCheckpoint
-from diptych.search.manifest import Manifest
-from diptych.search.shard import Shard
+from diptych.search.manifest import NAME, Manifest
+from diptych.search.shards import Shards
+from diptych.search.writing import WritableShards
 
 
-def open_shard(folder: Path, checkpoint: str | None) -> tuple[Manifest, Shard]:
-    """The manifest of the index in `folder` and its one shard.
+def open_shards(folder: Path, checkpoint: str | None, *, write: bool | None) -> Shards:
+    """The parts of the index in `folder`.
 
     Args:
         folder: absolute.
         checkpoint: what the index must have been made by, or None.
+        write: to take writes; None if it was made so.
 
     Raises:
         WrongCheckpoint, IndexUnreadable, IndexInUse, OSError: as `Index.open`.
@@ -24,15 +25,17 @@ def open_shard(folder: Path, checkpoint: str | None) -> tuple[Manifest, Shard]:
         before = _identity(folder)
         try:
             manifest = _ready_manifest(folder, checkpoint)
-            shard = Shard.load(shard_folder(folder, manifest), manifest.spaces)
+            writing = manifest.live is not None if write is None else write
+            store = WritableShards.write(folder) if writing else Shards.read(folder, manifest)
         except (IndexUnreadable, OSError):
             if _identity(folder) == before:
                 raise
         else:
-            if _identity(folder) == before:
-                return manifest, shard
-            # A build took its place meanwhile: that manifest may not be of this shard.
-            shard.close()
+            # A build may have taken its place meanwhile, or its writer begun another generation.
+            after = _identity(folder)
+            if after == before or (writing and after[:1] == before[:1]):
+                return store
+            store.close()
 
 
 def _ready_manifest(folder: Path, checkpoint: str | None) -> Manifest:
@@ -49,10 +52,15 @@ def _ready_manifest(folder: Path, checkpoint: str | None) -> Manifest:
     return manifest
 
 
-def _identity(folder: Path) -> tuple[int, int] | None:
-    """What tells a folder from another that took its name."""
-    try:
-        status = folder.stat()
-    except FileNotFoundError:
-        return None
-    return status.st_dev, status.st_ino
+def _identity(folder: Path) -> list[tuple[int, int, int] | None]:
+    """What tells a folder, and the manifest in it, from others that took their names."""
+    found: list[tuple[int, int, int] | None] = []
+    for path in (folder, folder / NAME):
+        try:
+            status = path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            found.append(None)
+        else:
+            # The time of a folder changes with what is in it.
+            found.append((status.st_dev, status.st_ino, 0 if path == folder else status.st_mtime_ns))
+    return found

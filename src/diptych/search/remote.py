@@ -226,10 +226,8 @@ class RemoteStore:
         return Record(name, shown, {space: from_remote(spaces[space], row) for space, row in kept.items()})
 
 
-def open_remote(
-    address: Address, cluster: Cluster | None = None, *, checkpoint: str | None = None
-) -> tuple[Manifest, RemoteStore]:
-    """The manifest of the index at an address, and its store.
+def open_remote(address: Address, cluster: Cluster | None = None, *, checkpoint: str | None = None) -> RemoteStore:
+    """The store of the index at an address, which has its manifest.
 
     Args:
         address: of the index.
@@ -250,7 +248,8 @@ def open_remote(
         if checkpoint is not None and checkpoint != manifest.checkpoint:
             raise WrongCheckpoint(address, kept=manifest.checkpoint, given=checkpoint)
         store = RemoteStore(connection, manifest, collection)
-        return replace(manifest, count=len(store)), store
+        store.manifest = replace(manifest, count=len(store))
+        return store
     except BaseException:
         connection.close()
         raise

@@ -6,9 +6,10 @@ How a space lies in the engine is told in `diptych.search.stored`, what becomes 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
+from uuid import UUID
 
 from qdrant_edge import (
     CountRequest,
@@ -18,6 +19,7 @@ from qdrant_edge import (
     Filter,
     HasIdCondition,
     PayloadSchemaType,
+    Point,
     Query,
     QueryBatchRequest,
     QueryRequest,
@@ -30,6 +32,7 @@ from diptych.search.errors import IndexInUse, IndexUnreadable
 from diptych.search.faults import engine_errors, require_room
 from diptych.search.filters import field_path, to_filter
 from diptych.search.manifest import FieldType
+from diptych.search.masking import masked
 from diptych.search.paging import settled
 from diptych.search.points import Hit, Record, point_id, split_payload, to_points
 from diptych.search.spaces import Space
@@ -72,7 +75,15 @@ class Shard:
         self._engine = engine
 
     @classmethod
-    def create(cls, folder: Path, spaces: Mapping[str, Space], fields: Mapping[str, FieldType], *, log: bool) -> Shard:
+    def create(
+        cls,
+        folder: Path,
+        spaces: Mapping[str, Space],
+        fields: Mapping[str, FieldType],
+        *,
+        log: bool,
+        scan_up_to_kib: int | None = None,
+    ) -> Shard:
         """A new, empty shard.
 
         Args:
@@ -82,11 +93,12 @@ class Shard:
             log: keep a log of writes. With it a write that returned outlives the process, and one
                 process at a time may open the shard; without it nothing is safe until it is flushed,
                 and any number may read. The engine fixes it for good.
+            scan_up_to_kib: above so many KiB of vectors `optimize` builds a graph; None for `SCAN_UP_TO_KIB`.
 
         Raises:
             OSError: if it cannot be written.
         """
-        scan = EdgeOptimizersConfig(indexing_threshold=SCAN_UP_TO_KIB)
+        scan = EdgeOptimizersConfig(indexing_threshold=scan_up_to_kib or SCAN_UP_TO_KIB)
         require_room(folder.parent, 0)
         folder.mkdir()
         with engine_errors(folder):
@@ -121,6 +133,15 @@ class Shard:
     def __len__(self) -> int:
         return self._engine.count(CountRequest(exact=True))
 
+    @property
+    def empty(self) -> bool:
+        """Whether there surely is no row; quick."""
+        return self._engine.info().points_count == 0
+
+    def holding(self, points: Sequence[UUID]) -> Set[UUID]:
+        """Which of these there are, by the engine's ids."""
+        return {cast(UUID, record.id) for record in self._engine.retrieve(list(points), False, False)}
+
     def upsert(self, ids: Sequence[str], vectors: Mapping[str, Rows], payloads: Sequence[Mapping[str, object]]) -> None:
         """Add rows, or replace those of the same ids, `ROWS_AT_ONCE` at a time."""
         for start in range(0, len(ids), ROWS_AT_ONCE):
@@ -152,6 +173,7 @@ class Shard:
         where: Mapping[str, object] | None = None,
         among: Sequence[str] | None = None,
         exact: bool = False,
+        without: Set[str] = frozenset(),
     ) -> list[list[Hit]]:
         """The nearest rows to each of Q queries in the space `name`, nearest first.
 
@@ -162,6 +184,7 @@ class Shard:
             where: what the payload must have; the forms are in `diptych.search.filters`.
             among: ids of rows, if only they are asked for.
             exact: compare with every row.
+            without: ids of rows to leave out.
         """
         # The engine makes room for as many hits as one asks for, even if there are not as many rows.
         count = self._engine.info().points_count  # an upper bound; the exact count takes longer than the search
@@ -183,7 +206,8 @@ class Shard:
                 found += [[_hit(space, point.score, point.payload) for point in answer] for answer in answers]
             return found
 
-        return settled(ask, len(vectors), limit=limit, offset=offset, rows=count)
+        alive = masked(ask, without, count) if without else ask
+        return settled(alive, len(vectors), limit=limit, offset=offset, rows=count)
 
     def get(self, ids: Sequence[str], *, vectors: bool) -> list[Record]:
         """The rows of these ids, in their order, without those that are not there."""
@@ -198,6 +222,19 @@ class Shard:
         while True:
             records, place = self._engine.scroll(ScrollRequest(place, ROWS_AT_ONCE, wanted, True, vectors))
             yield [self._record(record) for record in records]
+            if place is None:
+                return
+
+    def pour(self, into: Shard, without: Set[str]) -> None:
+        """Add all rows but those of the ids `without` to another shard of the same spaces, as they are."""
+        place: PointId | None = None
+        while True:
+            records, place = self._engine.scroll(ScrollRequest(place, ROWS_AT_ONCE, None, True, True))
+            kept = [record for record in records if split_payload(record.payload)[0] not in without]
+            points = [Point(record.id, cast(Any, record.vector), record.payload) for record in kept]
+            require_room(into.folder, 0)
+            with engine_errors(into.folder):
+                into._engine.update(UpdateOperation.upsert_points(points))
             if place is None:
                 return
 

@@ -1,6 +1,7 @@
 """What an index takes on disk, by space: to see what a kind of vector, or its quantization, costs."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,15 +32,20 @@ def disk_sizes(folder: Path, spaces: Sequence[str]) -> Sizes:
     """The sizes of the index in `folder`, which has these spaces."""
     segments = list(folder.glob("*/segments/*"))
     by_space = {
-        name: _allocated(
+        name: allocated(
             segment / f"{part}-{name}" for segment in segments for part in ("vector_storage", "vector_index")
         )
         for name in spaces
     }
-    payloads = _allocated(segment / part for segment in segments for part in ("payload_storage", "payload_index"))
-    return Sizes(by_space, payloads, _allocated([folder]) - sum(by_space.values()) - payloads)
+    payloads = allocated(segment / part for segment in segments for part in ("payload_storage", "payload_index"))
+    return Sizes(by_space, payloads, allocated([folder]) - sum(by_space.values()) - payloads)
 
 
-def _allocated(folders: Iterable[Path]) -> int:
+def allocated(folders: Iterable[Path]) -> int:
     """Bytes that the files of these folders take; the engine's are longer than that, with holes in them."""
-    return sum(path.stat().st_blocks * BLOCK for folder in folders for path in folder.rglob("*") if path.is_file())
+    total = 0
+    for folder in folders:
+        for path in folder.rglob("*"):
+            with suppress(FileNotFoundError):  # removed meanwhile
+                total += path.stat().st_blocks * BLOCK if path.is_file() else 0
+    return total

@@ -42,7 +42,7 @@ class Space:
         distance: "cosine" (vectors are kept at unit length), "dot", or "hamming" for codes.
         kind: "dense", "lexical", "late" or "code", as above.
         quantization: of a dense space: "scalar" (a byte a number), "product" (a byte for 4 numbers) or "binary"
-            (a bit a number; for wide vectors), or None. Of these an index that takes writes only uses "binary".
+            (a bit a number; for wide vectors), or None. Of these a live shard only uses "binary".
 
     Raises:
         ValueError: if an attribute is none of the above, or does not go with the kind.

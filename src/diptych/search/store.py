@@ -9,12 +9,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
+from diptych.search.manifest import Manifest
 from diptych.search.points import Hit, Record
 from diptych.search.vectors import Rows
 
 
 class Store(Protocol):
-    """Rows that can be written, searched and read; every method as `diptych.search.shard.Shard` describes it."""
+    """Rows that can be written, searched and read; every method as `diptych.search.shard.Shard` describes it.
+
+    Attributes:
+        manifest: what is kept: spaces, checkpoint, sources, count.
+    """
+
+    manifest: Manifest
 
     def __len__(self) -> int: ...
 
