@@ -91,7 +91,8 @@ if __name__ == "__main__":
             "words an image. What is compared is R@1 at like sparsity; the other figures say how words are used. The "
             "paper tunes Llama 2 and a codebook on 12M pairs",
             arms={
-                "overuse": arm("lexvla", "lexvla", "--overuse", "3"),
+                "overuse": arm("lexvla-2", "lexvla", "--overuse", "2"),
+                "overuse, weight 3": arm("lexvla", "lexvla", "--overuse", "3"),
                 "flops": arm("lexvla-flops", FLOPS_RECIPE, "--flops", "1"),
                 "no penalty": arm("lexvla-none", "lexvla", "--overuse", "0"),
             },
