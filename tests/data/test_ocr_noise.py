@@ -39,7 +39,9 @@ def test_nothing_changes_at_0_and_the_same_seed_gives_the_same():
 def test_words_are_lost_but_one():
     spoilt = ocr_noise(TEXTS, rate=0, lost_words=1.0, random=np.random.default_rng(0))
     assert all(
-        read.split()[0] in text.split() and len(read.split()) == 1 for text, read in zip(TEXTS, spoilt, strict=True) if text
+        read.split()[0] in text.split() and len(read.split()) == 1
+        for text, read in zip(TEXTS, spoilt, strict=True)
+        if text
     )
     half = ocr_noise(TEXTS, rate=0, lost_words=0.5, random=np.random.default_rng(0))
     kept = sum(len(read.split()) for read in half) / sum(len(text.split()) for text in TEXTS)

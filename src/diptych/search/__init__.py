@@ -1,8 +1,9 @@
 """Search: vectors and payloads kept on disk, filtered and ranked. It never knows the model that made them."""
 
 from diptych.search.errors import IndexInUse, IndexSealed, IndexUnreadable, WrongCheckpoint
+from diptych.search.feedback import rocchio, search_feedback
 from diptych.search.filters import parse_where
-from diptych.search.fusing import reciprocal_rank, search_fused, weighted_sum
+from diptych.search.fusing import borda, reciprocal_rank, search_fused, weighted_sum
 from diptych.search.grouping import Group, search_groups
 from diptych.search.index import Index
 from diptych.search.manifest import Manifest
@@ -25,11 +26,14 @@ __all__ = [
     "Space",
     "Sparse",
     "WrongCheckpoint",
+    "borda",
     "by_space",
     "parse_where",
     "reciprocal_rank",
     "reranked",
+    "rocchio",
     "search_cascade",
+    "search_feedback",
     "search_fused",
     "search_groups",
     "unpadded",
