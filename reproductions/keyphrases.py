@@ -8,7 +8,6 @@ from functools import cache, partial
 
 import numpy as np
 import torch
-from harness import FLICKR8K, Reproduction, pretrained_towers, reproduce, trained
 
 from diptych.data.keyphrases import Documents, by_rake, by_textrank, by_tfidf
 from diptych.data.pairs import prepare
@@ -18,6 +17,7 @@ from diptych.models.embed import embed, with_frozen_features
 from diptych.models.opened import open_model
 from diptych.scoring import greedy_coverage
 from diptych.search import Hit, borda, reciprocal_rank, rocchio
+from harness import FLICKR8K, Reproduction, pretrained_towers, reproduce, trained
 
 BUDGET = ["--width", "256", "--batch-size", "500", "--epochs", "10", "--lr", "1e-3", "--weight-decay", "0.5"]
 CAPTIONS, NOISE = 3, 3
@@ -90,7 +90,7 @@ def chosen(vectors: np.ndarray) -> np.ndarray:
 
 
 def arm(*extractors: str, fuse=reciprocal_rank, share: float = 0.0, cover: bool = False):
-    """A search for each phrase, fused; with feedback, a search by the mean phrase moved towards the first hits as well."""
+    """A search for each phrase, fused; with feedback, also one by the mean phrase moved towards the first hits."""
 
     def measure(seed: int) -> dict[str, float]:
         of = asked(seed)
@@ -122,11 +122,11 @@ if __name__ == "__main__":
         Reproduction(
             name="keyphrases",
             system=251,
-            claim="rankings of several keyphrase extractors put together, with relevance feedback, against one extractor: "
-            "images found for long texts",
-            here=f"{CAPTIONS} captions of a photograph among {NOISE} sentences about others for a news text, a dual encoder "
-            "on frozen towers for the image search engine; feedback takes the first 5 of the fused ranking as right. The "
-            "thesis asks people which images suit; here one photograph is right",
+            claim="rankings of several keyphrase extractors put together, with relevance feedback, against one "
+            "extractor: images found for long texts",
+            here=f"{CAPTIONS} captions of a photograph among {NOISE} sentences about others for a news text, a dual "
+            "encoder on frozen towers for the image search engine; feedback takes the first 5 of the fused ranking as "
+            "right. The thesis asks people which images suit; here one photograph is right",
             arms={
                 "all + feedback": arm(*ALL, share=0.3),
                 "tf-idf": arm("tf-idf"),

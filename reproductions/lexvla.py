@@ -7,13 +7,13 @@ from collections import Counter
 from pathlib import Path
 
 import torch
-from harness import FLICKR8K, ROOT, RUNS, Reproduction, pretrained_towers, reproduce, trained
 
 from diptych.data.sources import holdout, open_table, select_split
 from diptych.encoders import WordHead
 from diptych.evaluation.evaluate import evaluate
 from diptych.models.opened import open_model
 from diptych.recipes.lexical import lexvla
+from harness import FLICKR8K, ROOT, RUNS, Reproduction, pretrained_towers, reproduce, trained
 
 BUDGET = ["--batch-size", "500", "--epochs", "10", "--lr", "1e-3", "--weight-decay", "0.1"]
 LEAST = 5
@@ -86,8 +86,9 @@ if __name__ == "__main__":
             name="lexvla",
             system=298,
             claim=f"{lexvla.CLAIM.better}, against {lexvla.CLAIM.than}: {lexvla.CLAIM.metric}",
-            here="linear maps and MLPs on frozen pooled features of MobileNetV2 and MiniLM to the 2,525 words of 5 training "
-            "captions or more, each word's vector MiniLM's own of it; FLOPS is given the weight that leaves about as many "
+            here="MLPs on frozen pooled features of MobileNetV2 and MiniLM to the 2,525 words of 5 training "
+            "captions or "
+            "more, each word's vector MiniLM's own of it; FLOPS and the penalty have weights that leave about as many "
             "words an image. What is compared is R@1 at like sparsity; the other figures say how words are used. The "
             "paper tunes Llama 2 and a codebook on 12M pairs",
             arms={

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -71,7 +72,7 @@ def test_the_objective_is_the_equation_worked_out_item_by_item():
 def test_it_never_rises_and_reconstruction_weights_are_those_of_the_normal_equations():
     state = state_of()
     values = [state.objective()] + [state.round() for _ in range(15)]
-    assert all(after <= before * (1 + 1e-12) for before, after in zip(values, values[1:], strict=False))
+    assert all(after <= before * (1 + 1e-12) for before, after in pairwise(values))
     assert values[-1] < 0.9 * values[0]
     view, z = state.views["image"], state.rebuilt["image"]
     base, item = view.x[state.anchors], view.x[30]

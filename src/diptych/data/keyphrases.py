@@ -1,8 +1,8 @@
 """What a long text is about, in a few phrases: three extractors that need no model and no other library.
 
-    by_tfidf       word w of the text t: count(w, t) * log((1 + D) / (1 + documents with w)); a phrase has its words' mean
+    by_tfidf       count(w, text) * log((1 + D) / (1 + documents with w)); a phrase has its words' mean
     by_textrank    PageRank of words that stand within a window of each other; a phrase has its words' mean
-    by_rake        degree(w) / frequency(w), the degree being how many words stand in phrases with w; a phrase has the sum
+    by_rake        degree(w) / frequency(w), the degree counting the words of all phrases with w; a phrase has the sum
 
 Candidates are runs of up to four words between stop words, numbers and punctuation. The first knows a collection
 (`Documents`) and likes what is rare in it; the others know the text alone. They err differently, so their rankings are
@@ -25,12 +25,15 @@ import numpy as np
 LONGEST = 4
 """Words of a phrase."""
 STOP_WORDS = frozenset(
-    "a about above after again against all also am an and another any are as at away back be because been before being "
-    "below between both but by can could did do does doing down during each few for from further had has have having he "
-    "her here hers him his how i if in into is it its itself just like many may me might more most much must my near no "
-    "nor not now of off on once one only onto or other our out over own same she should so some such than that the "
-    "their them then there these they this those through to too toward towards under until up upon very was we were "
-    "what when where which while who whom whose why will with within without would you your".split()
+    """
+    a about above after again against all also am an and another any are as at away back be because been before
+    being below between both but by can could did do does doing down during each few for from further had has
+    have having he her here hers him his how i if in into is it its itself just like many may me might more most
+    much must my near no nor not now of off on once one only onto or other our out over own same she should so
+    some such than that the their them then there these they this those through to too toward towards under
+    until up upon very was we were what when where which while who whom whose why will with within without would
+    you your
+    """.split()  # noqa: SIM905 (a list of them is hard to read)
 )
 
 
