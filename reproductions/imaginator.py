@@ -79,7 +79,8 @@ if __name__ == "__main__":
             "a million; the "
             "verdict compares the three with the best of them alone, over splits drawn by the seed; an "
             "analogy is right "
-            "where the answer is of the kind of c. Splits share pictures, so the interval is narrower than it should be",
+            "where the answer is of the kind of c. Splits share pictures, so the interval is narrower "
+            "than it should be",
             arms={
                 "all three": arm(*STATISTICS),
                 "objects alone": arm("objects"),
