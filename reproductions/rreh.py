@@ -42,7 +42,8 @@ def features(split: str) -> tuple[Views, Views, np.ndarray]:
 
 
 def parted(share: float, seed: int) -> tuple[Views, Views]:
-    """A text of each training image; `share` of them paired, of the rest the image of one half, the text of the other."""
+    """A text of each training image: `share` of them paired, of the rest the images of one "
+    "half, the texts of the other."""
     pooled, _, owner = features("train")
     random = np.random.default_rng(seed)
     order = random.permutation(len(pooled["image"]))
@@ -109,11 +110,13 @@ if __name__ == "__main__":
         Reproduction(
             name="rreh",
             system=292,
-            claim="reconstruction relations of unpaired items to anchors, against hashing that learns from pairs alone: "
+            claim="reconstruction relations of unpaired items to anchors, against hashing that learns from "
+            "pairs alone: "
             "mean average precision of cross-modal retrieval by Hamming distance",
-            here="64 bits of frozen MobileNetV2 and MiniLM features, one caption an image drawn by the seed; of the unpaired "
-            "rest half give their image, half their caption; the verdict is where a tenth is paired. Numbers of both "
-            "were chosen on the validation split. Right is the very image, not a shared label as in the paper",
+            here="64 bits of frozen MobileNetV2 and MiniLM features, one caption an image drawn by the seed; of the "
+            "unpaired rest half give their image, half their caption; the verdict is where a tenth is "
+            "paired. Numbers of "
+            "both were chosen on the validation split. Right is the very image, not a shared label as in the paper",
             arms={
                 "rreh 10%": rreh(0.1),
                 "cca-itq 10%": baseline(0.1),

@@ -9,10 +9,10 @@ from diptych.scoring import Shortlist, assign, assign_shortlisted, best_unmatche
 
 
 def open_scores(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Scores of 40 queries, 12 of which have no row among the 28, and the right answers."""
+    """Scores of 40 queries, 12 of which have no row, 15 rows that nobody asks for, and the right answers."""
     generator = torch.Generator().manual_seed(seed)
-    scores = 0.15 * torch.randn(40, 28, generator=generator, dtype=torch.float64)
-    scores[:28] += 0.6 * torch.eye(28)
+    scores = 0.15 * torch.randn(40, 43, generator=generator, dtype=torch.float64)
+    scores[:28, :28] += 0.6 * torch.eye(28)
     return scores, torch.cat([torch.arange(28), torch.full((12,), -1)])
 
 

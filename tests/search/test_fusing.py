@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from search_rows import CHECKPOINT, names
 
-from diptych.search import Hit, Index, Space, reciprocal_rank, search_fused, weighted_sum
+from diptych.search import Hit, Index, Space, borda, reciprocal_rank, search_fused, weighted_sum
 from diptych.search.fusing import min_max, z_scores
 
 
@@ -35,6 +35,18 @@ def test_weights_and_k_of_reciprocal_ranks() -> None:
     fused = reciprocal_rank([FIRST, SECOND], k=0, weights=[1, 3])
     assert scores(fused) == pytest.approx({"c": 1 / 3 + 3, "a": 1 + 1, "d": 1.5, "b": 0.5}, rel=1e-12)
     assert names(fused) == ["c", "a", "d", "b"]
+
+
+def test_borda_by_hand() -> None:
+    # Points 2/3, 1/3, 0 in each; the first ranking counts twice. b and c: 2/3 both, as they first come.
+    fused = borda([FIRST, SECOND], weights=[2, 1])
+    assert scores(fused) == pytest.approx({"a": 4 / 3, "b": 2 / 3, "c": 2 / 3, "d": 1 / 3}, rel=1e-12)
+    assert names(fused) == ["a", "b", "c", "d"]
+    # Second of two beats first of one: 2 * 3/5 against 4/5; with k = 0 reciprocal ranks have both at 1.
+    two = [ranking(x=9.0, m=8.0, p=7.0, q=6.0, r=5.0), ranking(y=9.0, m=8.0, s=7.0, t=6.0, u=5.0)]
+    assert names(borda(two))[0] == "m" and names(reciprocal_rank(two, k=0))[0] == "x" and borda([[], []]) == []
+    with pytest.raises(ValueError, match="2 rankings but 1 weights"):
+        borda([FIRST, SECOND], weights=[1])
 
 
 def test_min_max_sums_by_hand() -> None:

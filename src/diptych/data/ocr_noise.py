@@ -43,7 +43,7 @@ def ocr_noise(
 
     Example:
         >>> ocr_noise(["a small cloud"], rate=0.3, random=np.random.default_rng(1))
-        ['a small doud']
+        ['a ssmallcloud']
     """
     if not 0 <= rate <= 1 or not 0 <= lost_words <= 1:
         raise ValueError(f"rate is {rate} and lost_words {lost_words}; both are shares, 0 to 1")

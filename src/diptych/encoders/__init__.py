@@ -3,6 +3,7 @@
 from diptych.encoders.bag import BagHead, WithBag
 from diptych.encoders.codebook import Codebook, CodebookHead
 from diptych.encoders.convnet import ConvNet
+from diptych.encoders.cooccurrence import WordObjects, fit_word_objects
 from diptych.encoders.fusion import FusionEncoder
 from diptych.encoders.hashing import HashHead, pack, unpack
 from diptych.encoders.heads import Projection, TokenProjection, UnitLength
@@ -37,6 +38,8 @@ __all__ = [
     "WithBag",
     "WordCodebook",
     "WordHead",
+    "WordObjects",
+    "fit_word_objects",
     "pack",
     "special_ids",
     "unpack",

@@ -3,6 +3,7 @@
 from diptych.scoring.assignment import assign, sinkhorn
 from diptych.scoring.cascade import Cascade
 from diptych.scoring.compatible import Compatible
+from diptych.scoring.coverage import greedy_coverage
 from diptych.scoring.described import Described
 from diptych.scoring.dot import Dot
 from diptych.scoring.hamming import Hamming, hamming_distances
@@ -38,6 +39,7 @@ __all__ = [
     "assign",
     "assign_shortlisted",
     "best_unmatched",
+    "greedy_coverage",
     "hamming_distances",
     "occurrence_skew",
     "pool_tokens",

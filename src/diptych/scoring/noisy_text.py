@@ -1,11 +1,14 @@
 """A matcher of spoilt texts: directions in which a text moves when it is misread count less.
 
-    W = mean_i (n_i - c_i)(n_i - c_i)^T,    L L^T = W + ridge tr(W) / D,    score = cos(L^-1 (n - m), L^-1 (c - m))
+    W = mean_i (n_i - c_i)(n_i - c_i)^T,        L L^T = W + ridge tr(W) / D
+    score = cos(L^-1 (n - m), L^-1 (c - m))
 
 over pairs of a clean text c_i and its spoilt reading n_i, both as unit vectors of a frozen text encoder; m is the mean
 of all. An encoder that never saw such errors moves the reading of a text further than another text lies, but mostly in
 a few directions, which `fit` finds in one pass and takes the weight from. Use it where titles are read by OCR and
-looked up in a catalogue: pairs to fit it come from clean texts and `diptych.data.ocr_noise`.
+looked up in a catalogue: pairs to fit it come from clean texts and `diptych.data.ocr_noise`, some times D of them:
+fitted to few, it is worse than the plain cosine. Where all letters but some are right, comparing trigrams is better
+still (`reproductions/book_matching.py`).
 
 Sources: Hatch et al. 2006 (within-class covariance normalisation, of speakers' recordings); that the matcher of titles
 is to be fitted to noisy readings is of Llabrés et al. 2024, arXiv 2407.19812, who tune BERT over both texts at once.
@@ -32,7 +35,7 @@ class NoisyText(Scorer):
         space: of which vectors.
     """
 
-    def __init__(self, width: int, *, ridge: float = 0.01, space: str = "dense") -> None:
+    def __init__(self, width: int, *, ridge: float = 0.1, space: str = "dense") -> None:
         super().__init__()
         if ridge <= 0:
             raise ValueError(f"ridge is {ridge}; it must be above 0")

@@ -90,7 +90,8 @@ def assign_shortlisted(candidates: Shortlist, *, unmatched: float | None = None)
     ]
     costs = [cost for line in edges for _, cost in line]
     # Dearer than any change that one query more could bring about, so that as many are matched as can be.
-    alone = -unmatched if unmatched is not None else (max(costs) - min(costs) + 1) * (len(edges) + 1) if costs else 0.0
+    dear = max(costs, default=0.0) + (max(costs, default=0.0) - min(costs, default=0.0) + 1) * (len(edges) + 1)
+    alone = dear if unmatched is None else -unmatched
     found = _matched(edges, alone)
     return torch.tensor(found, dtype=torch.long, device=rows.device)
 

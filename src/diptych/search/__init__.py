@@ -9,8 +9,9 @@ from diptych.search.errors import (
     SealingFailed,
     WrongCheckpoint,
 )
+from diptych.search.feedback import rocchio, search_feedback
 from diptych.search.filters import parse_where
-from diptych.search.fusing import reciprocal_rank, search_fused, weighted_sum
+from diptych.search.fusing import borda, reciprocal_rank, search_fused, weighted_sum
 from diptych.search.grouping import Group, search_groups
 from diptych.search.index import Index
 from diptych.search.manifest import Manifest
@@ -36,11 +37,14 @@ __all__ = [
     "Space",
     "Sparse",
     "WrongCheckpoint",
+    "borda",
     "by_space",
     "parse_where",
     "reciprocal_rank",
     "reranked",
+    "rocchio",
     "search_cascade",
+    "search_feedback",
     "search_fused",
     "search_groups",
     "unpadded",

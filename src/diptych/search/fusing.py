@@ -1,15 +1,19 @@
 """One ranking from several: of one query in several spaces, or of several queries.
 
     reciprocal_rank   score(d) = sum over rankings r of w_r / (k + rank_r(d)), ranks from 1, k = 60
+    borda             score(d) = sum over rankings r of w_r * (n_r - rank_r(d)) / n_r, n_r the hits of r
     weighted_sum      score(d) = sum over rankings r of w_r * scaled_r(score_r(d)), with `min_max` or `z_scores`
 
 Reciprocal rank fusion looks at places only, so it needs no scores that compare, and is hard to
 beat untuned; a weighted sum knows how far apart hits are, and wins where weights can be fitted to
-a few judged queries. A hit absent from a ranking gets nothing from it in the first, and as
-much as its last hit in the second.
+a few judged queries. Borda's count falls evenly with the places, so that a hit in the middle of
+several rankings beats one on top of a single one: for rankings none of which is to be trusted
+alone. A hit absent from a ranking gets nothing from it in the first two, and as much as its last
+hit in the sum.
 
 Cormack, Clarke & Büttcher 2009, "Reciprocal rank fusion outperforms Condorcet and individual rank
-learning methods"; the sum: Fox & Shaw 1994 ("CombSUM"); Bruch et al. 2022, arXiv 2210.11934.
+learning methods"; Aslam & Montague 2001, "Models for metasearch" (Borda); the sum: Fox & Shaw 1994
+("CombSUM"); Bruch et al. 2022, arXiv 2210.11934.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -87,6 +91,25 @@ def reciprocal_rank(
     if k < 0:
         raise ValueError(f"k is at least 0; found {k}")
     parts = [[1 / (k + rank) for rank in range(1, len(ranking) + 1)] for ranking in rankings]
+    return _summed(rankings, parts, [0.0] * len(rankings), weights)
+
+
+def borda(rankings: Sequence[Sequence[Hit]], *, weights: Sequence[float] | None = None) -> list[Hit]:
+    """Fuse rankings by evenly falling points, 1 less 1/n for the first of n; equals stay in the order they first come.
+
+    Args:
+        rankings: each best first.
+        weights: one a ranking; all 1 if None.
+
+    Raises:
+        ValueError: if weights are not as many as rankings.
+
+    Example:
+        >>> a, b, c, d = (Hit(name, 0.0, {}) for name in "abcd")
+        >>> [(hit.id, hit.score) for hit in borda([[a, b, c, d], [d, b]])]
+        [('a', 0.75), ('b', 0.5), ('d', 0.5), ('c', 0.25)]
+    """
+    parts = [[1 - rank / len(ranking) for rank in range(1, len(ranking) + 1)] for ranking in rankings]
     return _summed(rankings, parts, [0.0] * len(rankings), weights)
 
 

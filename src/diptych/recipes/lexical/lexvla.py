@@ -49,7 +49,7 @@ def recipe(
     augment: RandomAffine = RandomAffine(),  # noqa: B008
     *,
     words: Path | None = None,
-    overuse: float = 3.0,
+    overuse: float = 2.0,
     temperature: float = 0.07,
     head_hidden: int = 512,
 ) -> Recipe:
