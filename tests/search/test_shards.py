@@ -43,7 +43,8 @@ class SealedHere:
         self.waiting.append(self)
 
     def wait(self) -> str | None:
-        self.go.wait()
+        if not self.go.wait(timeout=10):
+            return "it was never let go"
         if not self.cancelled and self.fault is None:
             sealing.seal(self.folder, self.name, self.kib)
         return self.fault
