@@ -78,7 +78,7 @@ def words_measured(run: Path) -> dict[str, float]:
     }
 
 
-FLOPS_RECIPE = str(ROOT / "reproductions" / "lexvla_flops.py")
+FLOPS_RECIPE = str(ROOT / "reproductions" / "recipes" / "lexvla_flops.py")
 
 if __name__ == "__main__":
     reproduce(

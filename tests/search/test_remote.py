@@ -112,7 +112,7 @@ def test_a_build_takes_the_name_at_its_end_and_the_earlier_one_goes(client: Memo
     assert after != before
     with Index.open(place) as index:
         assert len(index) == 2 == index.manifest.count
-        with pytest.raises(IndexSealed, match="was built whole and sealed"):
+        with pytest.raises(IndexSealed, match="was built whole"):
             index.add(["x"], ONE, [{}])
 
 

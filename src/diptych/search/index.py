@@ -484,8 +484,9 @@ class Index:
         """The store, if it takes writes."""
         store = self._opened()
         if not self._writable:
+            how = "" if isinstance(self.place, str) else "open it with Index.open(folder, write=True), or "
             raise IndexSealed(
-                f"{self.place} was opened to be read: open it with Index.open(folder, write=True), or build it anew "
-                f"with Index.build and `extend` it from this one"
+                f"{self.place} was built whole, or opened to be read: {how}build it anew with Index.build and `extend` "
+                f"it from this one"
             )
         return store
