@@ -284,6 +284,7 @@ class Index:
         offset: int = 0,
         where: Mapping[str, object] | None = None,
         exact: bool = False,
+        ef: int | None = None,
     ) -> list[Hit]:
         """The nearest rows to one vector, nearest first.
 
@@ -294,6 +295,7 @@ class Index:
             offset: how many of the nearest to pass over.
             where: what the payload must have; the forms are in `diptych.search.conditions`.
             exact: compare with every row, by its original vector, even where there is a graph or quantization.
+            ef: rows of a graph that are kept in view while it is walked; more find more, and take longer. 128 if None.
 
         Returns:
             The page. In a lexical space a row whose score is 0 (it shares no term with the query) is not found.
@@ -302,7 +304,7 @@ class Index:
             ValueError: if an argument is not as above; it says which and how.
         """
         row = self._one(vector, space)
-        return self.search_batch(row, space=space, limit=limit, offset=offset, where=where, exact=exact)[0]
+        return self.search_batch(row, space=space, limit=limit, offset=offset, where=where, exact=exact, ef=ef)[0]
 
     def search_batch(
         self,
@@ -313,6 +315,7 @@ class Index:
         offset: int = 0,
         where: Mapping[str, object] | None = None,
         exact: bool = False,
+        ef: int | None = None,
     ) -> list[list[Hit]]:
         """The nearest rows to each of Q vectors, given as to `add`: as Q calls of `search`, at about half the time.
 
@@ -321,8 +324,10 @@ class Index:
         """
         if limit < 1 or offset < 0:
             raise ValueError(f"limit is at least 1 and offset at least 0; found limit={limit}, offset={offset}")
+        if ef is not None and ef < 1:
+            raise ValueError(f"ef is at least 1; found {ef}")
         queries = check_rows(vectors, self._space(space), rows=None, what="query vectors")
-        return self._opened().search(queries, space, limit=limit, offset=offset, where=where, exact=exact)
+        return self._opened().search(queries, space, limit=limit, offset=offset, where=where, exact=exact, ef=ef)
 
     def score(self, ids: Sequence[str], vector: GivenVector, *, space: str = "dense") -> dict[str, float]:
         """The exact scores of these rows, and no others, against one vector.

@@ -76,12 +76,13 @@ class Part:
         where: Mapping[str, object] | None = None,
         among: Sequence[str] | None = None,
         exact: bool = False,
+        ef: int | None = None,
     ) -> list[list[Hit]]:
         """As `Shard.search`, without the dead rows."""
         if among is not None:
             among, dead = [one for one in among if one not in dead], frozenset()
         return self.shard.search(
-            queries, name, limit=limit, offset=offset, where=where, among=among, exact=exact, without=dead
+            queries, name, limit=limit, offset=offset, where=where, among=among, exact=exact, ef=ef, without=dead
         )
 
     def get(self, dead: Set[str], ids: Sequence[str], *, vectors: bool) -> list[Record]:

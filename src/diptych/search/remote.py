@@ -112,6 +112,7 @@ class RemoteStore:
         where: Mapping[str, object] | None = None,
         among: Sequence[str] | None = None,
         exact: bool = False,
+        ef: int | None = None,
     ) -> list[list[Hit]]:
         """The nearest rows to each of Q queries in the space `name`, nearest first; as `Shard.search`."""
         space = self.manifest.spaces[name]
@@ -128,7 +129,7 @@ class RemoteStore:
                 using=name,
                 limit=number,
                 filter=wanted,
-                params=search_params(space, exact=exact),
+                params=search_params(space, exact=exact, ef=ef),
                 with_payload=True,
             )
 

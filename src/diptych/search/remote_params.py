@@ -12,7 +12,7 @@ from qdrant_client import models
 
 from diptych.search.manifest import FieldType
 from diptych.search.spaces import Distance, Quantization, Space
-from diptych.search.stored import OVERSAMPLING
+from diptych.search.stored import EF, OVERSAMPLING
 from diptych.search.vectors import Codes, Float32, Sparse, Vector
 
 RemoteVector = list[float] | list[list[float]] | models.SparseVector
@@ -53,14 +53,17 @@ def sparse_params(spaces: Mapping[str, Space]) -> dict[str, models.SparseVectorP
     return {name: models.SparseVectorParams() for name, space in spaces.items() if space.kind == "lexical"}
 
 
-def search_params(space: Space, *, exact: bool) -> models.SearchParams:
-    """How to search a space; `exact` leaves graph and small copies aside."""
+def search_params(space: Space, *, exact: bool, ef: int | None = None) -> models.SearchParams:
+    """How to search a space; `exact` leaves graph and small copies aside, `ef` says how widely a graph is walked."""
+    ef = ef or EF
     if space.quantization is None or exact:
         # Small copies would be searched even then, were they not passed over.
         passed_over = models.QuantizationSearchParams(ignore=True) if space.quantization else None
-        return models.SearchParams(exact=exact, quantization=passed_over)
+        return models.SearchParams(exact=exact, hnsw_ef=ef, quantization=passed_over)
     oversampling = OVERSAMPLING[space.quantization]
-    return models.SearchParams(quantization=models.QuantizationSearchParams(rescore=True, oversampling=oversampling))
+    return models.SearchParams(
+        hnsw_ef=ef, quantization=models.QuantizationSearchParams(rescore=True, oversampling=oversampling)
+    )
 
 
 def to_remote(space: Space, row: Any) -> RemoteVector:

@@ -173,6 +173,7 @@ class Shard:
         where: Mapping[str, object] | None = None,
         among: Sequence[str] | None = None,
         exact: bool = False,
+        ef: int | None = None,
         without: Set[str] = frozenset(),
     ) -> list[list[Hit]]:
         """The nearest rows to each of Q queries in the space `name`, nearest first.
@@ -184,12 +185,13 @@ class Shard:
             where: what the payload must have; the forms are in `diptych.search.filters`.
             among: ids of rows, if only they are asked for.
             exact: compare with every row.
+            ef: rows in view while a graph is walked; None for `EF`.
             without: ids of rows to leave out.
         """
         # The engine makes room for as many hits as one asks for, even if there are not as many rows.
         count = self._engine.info().points_count  # an upper bound; the exact count takes longer than the search
         space = self.spaces[name]
-        params, vectors = search_params(space, exact=exact), to_engine(space, queries)
+        params, vectors = search_params(space, exact=exact, ef=ef), to_engine(space, queries)
         wanted = to_filter(where)
         if among is not None:
             chosen = HasIdCondition({point_id(one) for one in among})

@@ -74,6 +74,7 @@ class Shards:
         where: Mapping[str, object] | None = None,
         among: Sequence[str] | None = None,
         exact: bool = False,
+        ef: int | None = None,
     ) -> list[list[Hit]]:
         """The nearest rows to each query in the space `name`; equal scores are settled by id."""
         with self._pinned() as parts:
@@ -82,7 +83,9 @@ class Shards:
             alone = len(asked) == 1
             number, first = (limit, offset) if alone else (offset + limit, 0)
             answers = [
-                part.search(dead, queries, name, limit=number, offset=first, where=where, among=among, exact=exact)
+                part.search(
+                    dead, queries, name, limit=number, offset=first, where=where, among=among, exact=exact, ef=ef
+                )
                 for part, dead in asked
             ]
         if not answers:

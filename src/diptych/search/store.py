@@ -43,6 +43,7 @@ class Store(Protocol):
         where: Mapping[str, object] | None = None,
         among: Sequence[str] | None = None,
         exact: bool = False,
+        ef: int | None = None,
     ) -> list[list[Hit]]:
         """The nearest rows to each query in the space `name`; equal scores are settled by id."""
         ...

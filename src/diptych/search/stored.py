@@ -46,6 +46,8 @@ _QUANTIZED: dict[Quantization, Any] = {
     "product": ProductQuantizationConfig(CompressionRatio.X16, always_ram=True),
     "binary": BinaryQuantizationConfig(always_ram=True),
 }
+# Rows in view while a graph is walked: more find more, and take longer.
+EF = 128
 # How many times the wanted hits are taken by their small copies and scored again with the originals.
 OVERSAMPLING: dict[Quantization, float] = {"scalar": 2.0, "product": 4.0, "binary": 4.0}
 # Without edges there is no graph: every row is compared.
@@ -62,12 +64,13 @@ def sparse_params(spaces: Mapping[str, Space]) -> dict[str, EdgeSparseVectorPara
     return {name: EdgeSparseVectorParams() for name, space in spaces.items() if space.kind == "lexical"}
 
 
-def search_params(space: Space, *, exact: bool) -> SearchParams:
-    """How to search a space; `exact` leaves graph and small copies aside."""
+def search_params(space: Space, *, exact: bool, ef: int | None = None) -> SearchParams:
+    """How to search a space; `exact` leaves graph and small copies aside, `ef` says how widely a graph is walked."""
+    ef = ef or EF
     if space.quantization is None or exact:
-        return SearchParams(exact=exact)
+        return SearchParams(exact=exact, hnsw_ef=ef)
     oversampling = OVERSAMPLING[space.quantization]
-    return SearchParams(quantization=QuantizationSearchParams(rescore=True, oversampling=oversampling))
+    return SearchParams(hnsw_ef=ef, quantization=QuantizationSearchParams(rescore=True, oversampling=oversampling))
 
 
 def to_engine(space: Space, rows: Rows) -> Sequence[EngineVector]:
