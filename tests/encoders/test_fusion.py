@@ -1,4 +1,4 @@
-"""The cross-encoder against its blocks written out, word by word and head by head, all words of every block computed."""
+"""The cross-encoder against its blocks written out, head by head, with all words of every block computed."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ def uncertainty(scores: Tensor, among: Tensor) -> Tensor:
 
     Example:
         >>> among = torch.tensor([[True, True, False], [True, True, True]])
-        >>> uncertainty(torch.tensor([[1.0, 1.0, 9.0], [50.0, 0.0, 0.0]]), among)
+        >>> uncertainty(torch.tensor([[1.0, 1.0, 9.0], [500.0, 0.0, 0.0]]), among)
         tensor([1., 0.])
     """
     log = _log_softmax(scores, among)
