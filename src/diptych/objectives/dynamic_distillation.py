@@ -134,7 +134,7 @@ def uncertainty(scores: Tensor, among: Tensor) -> Tensor:
         tensor([1., 0.])
     """
     log = _log_softmax(scores, among)
-    entropy = -(log.exp() * log).masked_fill(~among, 0).sum(1)
+    entropy = (log.exp() * -log).masked_fill(~among, 0).sum(1)
     return entropy / among.sum(1).clamp(min=2).to(entropy.dtype).log()
 
 
