@@ -84,10 +84,10 @@ if __name__ == "__main__":
             system=11,
             claim=f"{dcd.CLAIM.better}, against {dcd.CLAIM.than}: {dcd.CLAIM.metric}",
             here="linear projections of frozen MobileNetV2 and MiniLM, and a cross-encoder of two blocks over their "
-            "tokens (5 x 5 patches, words), trained for 3 epochs, students for 2; the cross-encoder's logit is added to its dual "
-            "encoder's score and learns from negatives drawn evenly, as alone it learns nothing in that time. The "
-            "student is a dual encoder, the paper's a smaller cross-encoder. The cross-encoder's own arms ask every "
-            "25th caption, in bf16 on one core; seconds are reported, not judged",
+            "tokens (5 x 5 patches, words), trained for 3 epochs, students for 2; the cross-encoder's logit is added "
+            "to its dual encoder's score and learns from negatives drawn evenly, as alone it learns nothing in that "
+            "time. The student is a dual encoder, the paper's a smaller cross-encoder. The cross-encoder's own arms "
+            "ask every 25th caption, in bf16 on one core; seconds are reported, not judged",
             arms={
                 "alone": alone,
                 "distilled alike": taught("alike", DISTILLED_ALIKE),
