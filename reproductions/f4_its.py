@@ -35,7 +35,7 @@ Split = tuple[Embedding, Embedding, torch.Tensor, torch.Tensor]
 
 def model(seed: int) -> Model:
     """CLIP's, trained with a seed."""
-    return open_model(trained("f4_its-clip", "clip", *pretrained_towers(), *BUDGET, seed=seed)).model
+    return open_model(trained("clip-of-ten", "clip", *pretrained_towers(), *BUDGET, seed=seed)).model
 
 
 @cache

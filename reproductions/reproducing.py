@@ -203,17 +203,19 @@ def pretrained_towers() -> list[str]:
 def trained(name: str, recipe: str, *flags: str, seed: int, data: Path = FLICKR8K, split: str = "train") -> Path:
     """Train by the command that a user would give: the run's folder, under `runs/reproductions`.
 
-    An unfinished run goes on; a finished one is of an arm that is to be measured again, so it is made anew.
+    Asked for by the same words it is not trained again: delete the folder where the code has changed since.
 
     Raises:
         RuntimeError: if the command failed; it has said why.
     """
     out = RUNS / f"{name}-{seed}"
     words = ["train", str(data), "--out", str(out), "--recipe", recipe, "--seed", str(seed), "--split", split, *flags]
-    if (out / "run.json").exists() and json.loads((out / "run.json").read_text()).get("status") == "done":
-        words.append("--overwrite")
-    if cli.main(words) != 0:
+    asked = out / "asked.json"
+    if asked.exists() and json.loads(asked.read_text()) == words:
+        return out
+    if cli.main([*words, "--overwrite"] if asked.exists() else words) != 0:
         raise RuntimeError(f"diptych {' '.join(words)} failed")
+    asked.write_text(json.dumps(words))
     return out
 
 

@@ -44,7 +44,7 @@ def arm(recipe: str, part: str):
     """Train a recipe on Flickr8k with a seed, and measure one of its scorers on COCO mini, by area."""
 
     def measure(seed: int) -> dict[str, float]:
-        opened = open_model(trained(f"sorce-{recipe}", recipe, *pretrained_towers(), *BUDGET, seed=seed))
+        opened = open_model(trained(f"{recipe}-of-ten", recipe, *pretrained_towers(), *BUDGET, seed=seed))
         scorer = opened.model.parts[part]
         assert isinstance(scorer, Scorer)
         rows = select_split(holdout(open_table(str(COCO))), "test")

@@ -8,7 +8,7 @@ import torch
 from diptych.core.embedding import Features
 from diptych.core.model import Model
 from diptych.encoders import TokenProjection, UnitLength
-from diptych.models import Towers, add_token_heads, dual_encoder
+from diptych.models import Towers, add_token_heads, dual_encoder, share_token_heads
 
 SMALL = Towers(image_size=32, width=8, vocab_size=300, widths=(16, 24), depths=(1, 1), text_width=32, text_depth=1)
 
@@ -49,3 +49,19 @@ def test_a_tower_without_tokens_is_named():
         add_token_heads(model, 8, views=["image"])
     with pytest.raises(ValueError, match="gives no tokens"):
         TokenProjection(4, 4)(Features(torch.zeros(1, 4)))
+
+
+def test_shared_heads_are_the_dense_ones_on_each_token_and_learn_together():
+    torch.manual_seed(0)
+    model = share_token_heads(dual_encoder(SMALL, parts={}))
+    words = {"ids": torch.randint(0, 300, (2, 4)), "mask": torch.ones(2, 4, dtype=torch.bool)}
+    features = model.features("text", words)
+    assert features.tokens is not None
+    dense, tokens = (model.heads["text"][space] for space in ("dense", "tokens"))  # type: ignore[index]
+    # A token in the place of the pooled features.
+    torch.testing.assert_close(tokens(features)[:, 1], dense(Features(features.tokens[:, 1])), rtol=0, atol=1e-6)
+    tokens(features).sum().backward()
+    assert dense.linear.weight.grad is tokens.linear.weight.grad is not None
+    image = model.heads["image"]["tokens"]  # type: ignore[index]
+    assert isinstance(image, TokenProjection)  # of tokens narrower than the pooled features: weights of its own
+    assert image.features == 24 and image.linear is not model.heads["image"]["dense"].linear  # type: ignore[index]

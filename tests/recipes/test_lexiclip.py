@@ -9,7 +9,7 @@ import pytest
 import torch
 from datasets import Dataset
 
-from diptych.data.descriptions import described_by_captions
+from diptych.data.descriptions import DescriptionProcessor, described_by_captions
 from diptych.data.sources import open_table
 from diptych.evaluation.evaluate import evaluate
 from diptych.models import Towers, load
@@ -53,9 +53,11 @@ def test_the_same_words_have_the_same_vector_on_either_side(rows: Dataset):
     assert torch.equal(image.dense, text.dense)
 
 
-def test_what_cannot_be_read_is_refused(rows: Dataset, shapes: Path, tmp_path: Path):
-    with pytest.raises(ValueError, match="--description-length is 128 and the text tower reads 32"):
-        find_recipe("lexiclip").recipe(SMALL)
+def test_what_the_tower_cannot_read_is_cut_and_a_column_that_is_not_there_is_named(
+    rows: Dataset, shapes: Path, tmp_path: Path
+):
+    processor = find_recipe("lexiclip").recipe(SMALL).model.processors["image"]
+    assert isinstance(processor, DescriptionProcessor) and processor.max_length == SMALL.max_length
     schedule = Schedule(epochs=1, batch_size=24)
     with pytest.raises(ValueError, match="reads the column 'description'; the table has"):
         train(

@@ -1,4 +1,4 @@
-"""A cross-encoder trains beside its dual encoder and teaches another; several embeddings an image find their texts."""
+"""A cross-encoder trains beside its dual encoder, comes back from its run, and teaches another dual encoder."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from datasets import Dataset
 
 from diptych.core.scorer import Scorer
 from diptych.data.sources import open_table
-from diptych.evaluation.evaluate import evaluate
-from diptych.evaluation.retrieval import retrieve
 from diptych.models import Towers, load
 from diptych.models.embed import embed
 from diptych.recipes import find_recipe
@@ -76,14 +74,21 @@ def test_a_teacher_without_the_part_is_refused(teacher: tuple[Path, Trained]):
         find_recipe("dcd").recipe(SMALL, teacher=teacher[0], matching="fusion")
 
 
-def test_several_embeddings_an_image_learn_and_come_back(rows: Dataset, tmp_path: Path):
-    done = train(lambda: find_recipe("sorce").recipe(SMALL, SCHEDULE), rows, tmp_path / "run", about={}, seed=1)
-    measured = evaluate(done.model, rows, scorer="parts")
-    recall = measured.retrieval["text_to_image"]
-    assert recall.recall[5] > 3 * recall.chance[5]
-    assert measured.image.tokens is not None and measured.image.tokens.shape[1:] == (5, 16)
-    assert measured.image.grid is None and measured.text.tokens is None
-    again = load(tmp_path / "run" / "model").parts["parts"]
-    assert isinstance(again, Scorer)
-    keys = torch.from_numpy(measured.pairs.keys.text), torch.from_numpy(measured.pairs.keys.image)
-    assert retrieve(measured.text, measured.image, *keys, again).recall == recall.recall
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"matching": 0.0}, "--matching is 0.0"),
+        ({"fusion_width": 12}, "--fusion-width is 12"),
+        ({"temperature": 0.0}, "--temperature is 0.0"),
+        ({"sharpness": -1.0}, "sharpness is -1.0"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(given: dict, message: str):
+    with pytest.raises(ValueError, match=message):
+        find_recipe("albef_matching").recipe(SMALL, **given)
+
+
+def test_a_residual_cross_encoder_shares_its_dual_encoders_scorer():
+    parts = find_recipe("albef_matching").recipe(SMALL, residual=True, **FUSION).model.parts
+    assert parts["matching"].dual is parts["dot"] is parts["cascade"].first  # type: ignore[union-attr]
+    assert find_recipe("albef_matching").recipe(SMALL, **FUSION).model.parts["matching"].dual is None

@@ -91,6 +91,16 @@ def test_a_cascade_ranks_by_it_again(scorer: Matching):
     torch.testing.assert_close(scores.gather(1, best), scorer(texts, gallery).gather(1, best), **EXACT)
 
 
+def test_the_dual_encoders_score_is_added_and_gets_no_gradient(scorer: Matching):
+    texts, gallery, dot = tokened(5, 0), images(7, 1), Dot(9.0).double()
+    both = Matching(scorer.fusion, batch=4, dual=dot)
+    torch.testing.assert_close(both(texts, gallery), scorer(texts, gallery) + dot(texts, gallery), **EXACT)
+    torch.testing.assert_close(both(gallery, texts), both(texts, gallery).T, **EXACT)
+    torch.testing.assert_close(both.pairs(gallery[:5], texts), both(texts, gallery[:5]).diagonal(), **EXACT)
+    both(texts, gallery).sum().backward()
+    assert dot.log_scale.grad is None and scorer.fusion.start.grad is not None
+
+
 def test_it_is_built_again_from_its_description(scorer: Matching):
     again = build(describe(scorer)).double().eval()
     again.load_state_dict(scorer.state_dict())

@@ -1,6 +1,7 @@
 """A small cross-encoder: the words of a text look at the tokens of an image, and say whether the two belong together.
 
-    x = [start, words];   L times:  x += self-attention(x),  x += attention(x to the image),  x += MLP(x)
+    x = [start, words];   L times:  x += self-attention(x);  f = attention(q = Q x to the image);  x += O [f, q * f];
+                                    x += MLP(x)
     logit = <w, x_start> + b
 
 each after a LayerNorm. Two separate towers must say all of an image in one vector before they know what is asked;
@@ -8,7 +9,11 @@ here every word looks for what it means. That costs a run of the blocks for each
 faster scorer chose, or teaches one. An image's keys and values do not depend on the text and are made once. Of the
 last block only `start` is read, so only `start` is computed.
 
-Source: Li et al. 2021 (ALBEF), arXiv 2107.07651, whose fusion encoder has six such blocks, begun from BERT's.
+Begun from nothing on few pairs, sums alone take long to tell like from unlike. So what a word finds is also multiplied
+by what it asked for, as ViLBERT multiplies its two streams, and words and places are first read by the same maps.
+
+Sources: Li et al. 2021 (ALBEF), arXiv 2107.07651, whose fusion encoder has six such blocks without the product, begun
+from BERT's; the product: Lu et al. 2019 (ViLBERT), arXiv 1908.02265.
 """
 
 from __future__ import annotations

@@ -130,11 +130,11 @@ def uncertainty(scores: Tensor, among: Tensor) -> Tensor:
 
     Example:
         >>> among = torch.tensor([[True, True, False], [True, True, True]])
-        >>> uncertainty(torch.tensor([[1.0, 1.0, 9.0], [50.0, 0.0, 0.0]]), among)
+        >>> uncertainty(torch.tensor([[1.0, 1.0, 9.0], [500.0, 0.0, 0.0]]), among)
         tensor([1., 0.])
     """
     log = _log_softmax(scores, among)
-    entropy = -(log.exp() * log).masked_fill(~among, 0).sum(1)
+    entropy = (log.exp() * -log).masked_fill(~among, 0).sum(1)
     return entropy / among.sum(1).clamp(min=2).to(entropy.dtype).log()
 
 

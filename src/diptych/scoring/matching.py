@@ -1,6 +1,6 @@
 """A cross-encoder as a scorer: a text and an image are read together, and the logit of their match is the score.
 
-    score(text, image) = FusionEncoder(words of the text, tokens of the image)
+    score(text, image) = FusionEncoder(words of the text, tokens of the image)  [+ dual(text, image)]
 
 The same number either way round. It takes a run of the encoder for each pair, so rank all with it only where there
 are few; over a large gallery use `Cascade(Dot(), Matching(...), depth=20)`. Tokens may be stored ones: nothing of the
@@ -31,13 +31,15 @@ class Matching(Scorer):
     Args:
         fusion: reads them.
         batch: pairs read at a time, those with texts of like length together.
+        dual: a scorer whose score is added: the encoder then learns what that does not know, which takes far less than
+            to learn all from nothing. No gradient goes into it. None, as in the paper, for the encoder alone.
     """
 
-    def __init__(self, fusion: FusionEncoder, *, batch: int = 256) -> None:
+    def __init__(self, fusion: FusionEncoder, *, batch: int = 256, dual: Scorer | None = None) -> None:
         super().__init__()
         if batch < 1:
             raise ValueError(f"batch is {batch}; it must be at least 1")
-        self.fusion, self.batch = fusion, batch
+        self.fusion, self.batch, self.dual = fusion, batch, dual
 
     def forward(self, queries: Embedding, gallery: Embedding) -> Tensor:
         """Every query with every gallery row, `[Q, N]`.
@@ -54,7 +56,8 @@ class Matching(Scorer):
             j, i = torch.cartesian_prod(torch.arange(len(image)), torch.arange(len(queries))).to(image.device).T
             logits = self._logits(queries, i, lambda rows, memory=memory: memory[rows], seen, j)
             columns.append(logits.view(len(image), len(queries)).T)
-        return torch.cat(columns, 1)
+        logits = torch.cat(columns, 1)
+        return logits if self.dual is None else logits + self.dual(queries, gallery).detach()
 
     def pairs(self, a: Embedding, b: Embedding) -> Tensor:
         """Row i of one with row i of the other, `[n]`; raises as `forward` does."""
@@ -62,7 +65,8 @@ class Matching(Scorer):
             return self.pairs(b, a)
         image, seen = tokens_of(b)
         rows = torch.arange(len(image), device=image.device)
-        return self._logits(a, rows, lambda some: self.fusion.memory(image[some]), seen, rows)
+        logits = self._logits(a, rows, lambda some: self.fusion.memory(image[some]), seen, rows)
+        return logits if self.dual is None else logits + self.dual.pairs(a, b).detach()
 
     def _logits(
         self, texts: Embedding, i: Tensor, memory: Callable[[Tensor], Tensor], seen: Tensor, j: Tensor

@@ -41,6 +41,7 @@ def recipe(
     temperature: float = 0.07,
     matching: float = 1.0,
     sharpness: float = 1.0,
+    residual: bool = False,
     fusion_width: int = 256,
     fusion_depth: int = 3,
     depth: int = 20,
@@ -56,6 +57,8 @@ def recipe(
         matching: weight of image-text matching.
         sharpness: of the drawing of hard negatives: 1 is the paper's, 0 draws them uniformly. Where the cross-encoder
             starts from nothing and the towers do not, 1 leaves it at chance for long.
+        residual: add the dual encoder's score to the cross-encoder's, for small collections, and draw evenly then
+            (`--sharpness 0`): among wrong rows as likely as the true one by that score, it would be unlearned.
         fusion_width: D of the cross-encoder; a multiple of 8.
         fusion_depth: its blocks, six in the paper.
         depth: candidates that are ranked again; the paper takes 128 and 256 of galleries of 1,000 and 5,000 images.
@@ -67,7 +70,9 @@ def recipe(
     if fusion_width % 8:
         raise ValueError(f"--fusion-width is {fusion_width}; it must be a multiple of 8, the attention heads")
     dot = Dot(1 / temperature)
-    pairs = Matching(FusionEncoder(towers.width, width=fusion_width, depth=fusion_depth))
+    pairs = Matching(
+        FusionEncoder(towers.width, width=fusion_width, depth=fusion_depth), dual=dot if residual else None
+    )
     parts = {"dot": dot, "matching": pairs, "cascade": Cascade(dot, pairs, depth=depth)}
     model = share_token_heads(dual_encoder(towers, parts=parts))
     objective = InfoNCE() + matching * ImageTextMatching(sharpness=sharpness)

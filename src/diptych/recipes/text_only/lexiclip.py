@@ -49,20 +49,16 @@ def recipe(
         schedule: how long and how fast.
         sampling: which rows share a batch.
         description: column of the table that says what is in a picture.
-        description_length: most tokens of a description; longer ones are cut and counted. At most what the tower reads.
+        description_length: most tokens of a description; longer ones are cut and counted. Of a tower that has
+            no more than `--max-length` places (our own) that many at most.
         temperature: where the learned temperature starts.
     """
     if temperature <= 0:
         raise ValueError(f"--temperature is {temperature}; it must be above 0")
     both = dual_encoder(towers, parts={})
     tower, words = both.towers["text"], both.processors["text"]
-    most = getattr(tower, "max_length", None)
-    if most is not None and description_length > most:
-        raise ValueError(
-            f"--description-length is {description_length} and the text tower reads {most} tokens: give --max-length "
-            f"{description_length} too, or less here"
-        )
-    descriptions = DescriptionProcessor(words, max_length=description_length, column=description)  # type: ignore[arg-type]
+    most = getattr(tower, "max_length", None) or description_length
+    descriptions = DescriptionProcessor(words, max_length=min(description_length, most), column=description)  # type: ignore[arg-type]
     model = Model(
         {"text": tower},
         {"text": dict(both.heads["text"].items())},  # type: ignore[operator, union-attr]

@@ -41,7 +41,8 @@ class Frozen(Teacher):
         super().__init__()
         self.model = model.requires_grad_(False).eval()
         self.views = dict(views or {})
-        self.tokens = tuple(name for name, heads in self.model.heads.items() if "tokens" in heads)  # type: ignore[operator]
+        heads = self.model.heads.items()
+        self.tokens = tuple(name for name, own in heads if "tokens" in own and name not in self.views)  # type: ignore[operator]
         self._other: dict[str, str] = {}
         self._same_towers: set[str] = set()
 
