@@ -165,7 +165,7 @@ class Says(Teacher):
 
     def __init__(self, tokens: int = 0) -> None:
         super().__init__()
-        self.tokens = tokens
+        self.count = tokens
 
     def forward(self, batch: Batch, views: frozenset[str]) -> Pairing:
         return self.of({view: batch.items[view] for view in views}, {view: batch.keys[view] for view in views})
@@ -173,7 +173,7 @@ class Says(Teacher):
     def of(self, items: Mapping[str, Tensor], keys: Mapping[str, Tensor]) -> Pairing:
         everything = {}
         for view, numbers in items.items():
-            tokens = numbers.float()[:, None, None].expand(-1, self.tokens, 3) if self.tokens else None
+            tokens = numbers.float()[:, None, None].expand(-1, self.count, 3) if self.count else None
             mask = None if tokens is None else torch.ones(tokens.shape[:2], dtype=torch.bool)
             everything[view] = Embedding({"dense": torch.stack([numbers.float(), -numbers.float()], 1)}, tokens, mask)
         return Pairing(everything, {view: slice(0, len(x)) for view, x in items.items()}, keys, items, {})

@@ -11,7 +11,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 # The time between two renames is far below a millisecond; a second allows for a sleepy disk.
@@ -149,10 +149,14 @@ def _is_at(handle: int, path: Path) -> bool:
 
 
 def sync_tree(folder: Path) -> None:
-    """Put every file of a folder on the disk, so that a loss of power leaves it whole."""
+    """Put every file of a folder on the disk, so that a loss of power leaves it whole.
+
+    A file that goes meanwhile was on its way to another name, under which it is there.
+    """
     for file in folder.rglob("*"):
-        if file.is_file():
-            _sync(file)
+        with suppress(FileNotFoundError):
+            if file.is_file():
+                _sync(file)
     sync_folder(folder)
 
 

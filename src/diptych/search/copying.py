@@ -9,6 +9,8 @@ from pathlib import Path
 BLOCK = 2**20
 # Smaller files are copied: the engine writes its settings anew when it opens a shard.
 LINK_FROM = 2**16
+# What the engine calls a file before it takes its name, as it does with settings when it opens a shard.
+ON_ITS_WAY = ".atomicwrite"
 
 
 def copy_folder(source: Path, target: Path) -> None:
@@ -41,6 +43,8 @@ def _files(source: Path, target: Path) -> Iterable[tuple[Path, Path]]:
     """Every file of `source` and its place in `target`, whose folders are made."""
     target.mkdir(parents=True)
     for path in sorted(source.rglob("*")):
+        if path.name.startswith(ON_ITS_WAY):
+            continue
         place = target / path.relative_to(source)
         if path.is_dir():
             place.mkdir()
