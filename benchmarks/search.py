@@ -434,6 +434,7 @@ def lexical_figures(place: Path, queries: Said, rows: int, seconds: Mapping[str,
     ]
 
 
+@torch.no_grad()
 def quality_figures(photographs: Photographs) -> list[Figure]:
     """What the heads find of the test split's 1,000 photographs, as they are indexed."""
     test = np.flatnonzero(photographs.split == "test")
