@@ -151,7 +151,8 @@ class Lexicon:
                 taken = self._taken(rows, wanted)
                 if len(rows) < tried or taken.sum() >= number:
                     return rows[taken], scores[taken]
-                tried *= 4
+                # So many that twice as many as are wanted are taken, if it goes on so.
+                tried = max(4 * tried, 2 * number * tried // max(int(taken.sum()), 1))
             if known is None:
                 known = self._best(number, self._all_taken(alive, wanted))
             return known(query)
