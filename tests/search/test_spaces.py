@@ -95,13 +95,19 @@ def index(request: pytest.FixtureRequest, backend: Backend, truth: Truth) -> Ite
         yield opened
 
 
+def tolerance(index: Index, space: str) -> float:
+    """The largest relative error of a score: weights of a sealed lexical space are within 2^-11 of themselves."""
+    return 1e-3 if space == "lexical" and index.manifest.sealed else 1e-6
+
+
 @pytest.mark.parametrize("space", ALL)
 def test_every_kind_is_the_exact_answer(index: Index, truth: Truth, space: str) -> None:
     expected = truth.best(space)
     hits = index.search(truth.queries[space], space=space, limit=N)
     assert names(hits) == [name for name, _ in expected]
     # Sums of at most 24 float32 products of numbers near one: 1e-5 is thirty times their rounding.
-    np.testing.assert_allclose([hit.score for hit in hits], [score for _, score in expected], atol=1e-5, rtol=1e-6)
+    near = tolerance(index, space)
+    np.testing.assert_allclose([hit.score for hit in hits], [score for _, score in expected], atol=1e-5, rtol=near)
     assert all(hit.payload == PAYLOADS[IDS.index(hit.id)] for hit in hits)
     assert_same(index.search(truth.queries[space], space=space, limit=N, exact=True), hits)
 
@@ -134,7 +140,8 @@ def test_scores_of_named_rows_are_exact(index: Index, truth: Truth, space: str) 
     scores = index.score(asked, truth.queries[space], space=space)
     expected = sorted(((name, truth.scores[space][int(name)]) for name in ("007", "003", "120")), key=lambda p: -p[1])
     assert [name for name, _ in sorted(scores.items())] == ["003", "007", "120"]
-    np.testing.assert_allclose(list(scores.values()), [score for _, score in expected], atol=1e-5)
+    near = tolerance(index, space)
+    np.testing.assert_allclose(list(scores.values()), [score for _, score in expected], atol=1e-5, rtol=near)
     assert index.score([], truth.queries[space], space=space) == {}
 
 
@@ -142,7 +149,8 @@ def test_vectors_of_every_kind_come_back(index: Index, truth: Truth) -> None:
     (record,) = index.get(["042"], vectors=True)
     sparse, given = record.vectors["lexical"], truth.rows["lexical"][42]
     np.testing.assert_array_equal(sparse.indices, given.indices[::-1])
-    np.testing.assert_array_equal(sparse.values, given.values[::-1].astype(np.float32))
+    near = 1e-3 if index.manifest.sealed else 0  # as `tolerance` says
+    np.testing.assert_allclose(sparse.values, given.values[::-1].astype(np.float32), rtol=near)
     np.testing.assert_array_equal(record.vectors["late dot"], truth.rows["late"][42].astype(np.float32))
     np.testing.assert_allclose(record.vectors["late"], unit(truth.rows["late"][42]), atol=3e-7)  # two roundings
     code = record.vectors["code"]
@@ -197,7 +205,7 @@ def test_sizes_are_those_of_the_kinds(tmp_path: Path) -> None:
 def test_the_manifest_of_an_earlier_format_is_read(built: Path, tmp_path: Path) -> None:
     manifest = built / "manifest.json"
     found = json.loads(manifest.read_text())
-    assert found["format"] == 3
+    assert found["format"] == 4
     for later in ("sealing", "generation", "tombstones", "published", "frozen", "scan_up_to_kib"):
         del found[later]
     # As Diptych wrote it before there were other kinds.

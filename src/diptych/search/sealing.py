@@ -44,7 +44,10 @@ def seal(folder: Path, name: str, scan_up_to_kib: int) -> None:
     manifest = Manifest.read(folder)
     assert manifest.tombstones is not None, "an index without tombstones has never been opened for writing"
     dead, _ = read_tombstones(folder / manifest.tombstones, manifest.frozen)
-    require_room(folder, allocated(folder / source / "segments" for source in manifest.sealing))
+    # Postings come from a file of twice their size.
+    sources = [folder / name for name in manifest.sealing]
+    postings = [path for source in sources for path in source.glob("postings-*")]
+    require_room(folder, allocated(source / "segments" for source in sources) + 3 * allocated(postings))
     fresh = Shard.create(
         folder / name, manifest.spaces, manifest.payload_fields, log=False, scan_up_to_kib=scan_up_to_kib
     )

@@ -1,12 +1,15 @@
 """One shard: the only place that talks to the engine (Qdrant Edge). Rows that come here were checked before.
 
 How a space lies in the engine is told in `diptych.search.stored`, what becomes of its errors in
-`diptych.search.faults`.
+`diptych.search.faults`. A shard without a log keeps its lexical spaces beside the engine (`diptych.search.lexicon`):
+
+    spill-NAME       its rows while it is being filled
+    postings-NAME    what `optimize` makes of them
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 from uuid import UUID
@@ -31,11 +34,13 @@ from qdrant_edge import Record as EngineRecord
 from diptych.search.errors import IndexInUse, IndexUnreadable
 from diptych.search.faults import engine_errors, require_room
 from diptych.search.filters import field_path, to_filter
+from diptych.search.lexicon import Lexicon
 from diptych.search.manifest import FieldType
 from diptych.search.masking import masked
 from diptych.search.paging import settled
 from diptych.search.points import Hit, Record, point_id, split_payload, to_points
 from diptych.search.spaces import Space
+from diptych.search.spill import Spill
 from diptych.search.stored import (
     dense_params,
     from_engine,
@@ -45,7 +50,7 @@ from diptych.search.stored import (
     sparse_params,
     to_engine,
 )
-from diptych.search.vectors import Rows
+from diptych.search.vectors import Rows, Sparse
 
 if TYPE_CHECKING:  # a name of the stubs only
     from qdrant_edge import PointId
@@ -56,6 +61,9 @@ SCAN_UP_TO_KIB = 128 * 1024
 
 ROWS_AT_ONCE = 1000
 QUERIES_AT_ONCE = 256
+
+# Engine's ids -> the vectors of a space that lies beside it.
+Rowwise = Callable[[Sequence[UUID]], list[Sparse]]
 
 _FIELD_TYPES: dict[FieldType, PayloadSchemaType] = {
     "keyword": PayloadSchemaType.Keyword,
@@ -73,6 +81,8 @@ class Shard:
     def __init__(self, folder: Path, engine: EdgeShard, spaces: Mapping[str, Space]) -> None:
         self.folder, self.spaces = folder, spaces
         self._engine = engine
+        self._spills: dict[str, Spill] = {}  # the lexical spaces that are being filled beside the engine
+        self._lexicons: dict[str, Lexicon] = {}  # those that were
 
     @classmethod
     def create(
@@ -103,12 +113,19 @@ class Shard:
         folder.mkdir()
         with engine_errors(folder):
             config = EdgeConfig(
-                vectors=dense_params(spaces), sparse_vectors=sparse_params(spaces), optimizers=scan, wal_enabled=log
+                vectors=dense_params(spaces),
+                sparse_vectors=sparse_params(spaces, kept=log),
+                optimizers=scan,
+                wal_enabled=log,
             )
             engine = EdgeShard.create(str(folder), config)
             for name, kind in fields.items():
                 engine.update(UpdateOperation.create_field_index(field_path(name), _FIELD_TYPES[kind]))
-        return cls(folder, engine, spaces)
+        shard = cls(folder, engine, spaces)
+        if not log:
+            lexical = [name for name, space in spaces.items() if space.kind == "lexical"]
+            shard._spills = {name: Spill(folder / f"spill-{name}") for name in lexical}
+        return shard
 
     @classmethod
     def load(cls, folder: Path, spaces: Mapping[str, Space]) -> Shard:
@@ -123,12 +140,18 @@ class Shard:
             raise IndexUnreadable(f"{folder} is missing; rebuild the index with `diptych index`")
         try:
             with engine_errors(folder):
-                return cls(folder, EdgeShard.load(str(folder)), spaces)
+                shard = cls(folder, EdgeShard.load(str(folder)), spaces)
         except (IndexInUse, OSError):
             raise
         except Exception as error:
             message = f"{folder} cannot be read ({error}); rebuild the index with `diptych index`"
             raise IndexUnreadable(message) from error
+        try:
+            shard._lexicons = _lexicons(folder, shard._engine, spaces)
+        except BaseException:
+            shard.close()
+            raise
+        return shard
 
     def __len__(self) -> int:
         return self._engine.count(CountRequest(exact=True))
@@ -150,10 +173,8 @@ class Shard:
             texts = sum(len(str(payload)) for payload in payloads[rows])
             # Twice: once in the log, once in the shard. A character takes up to four bytes.
             require_room(self.folder, 2 * (sum(map(room_of, piece.values())) + 4 * texts))
-            with engine_errors(self.folder):
-                self._engine.update(
-                    UpdateOperation.upsert_points(to_points(ids[rows], piece, payloads[rows], self.spaces))
-                )
+            words = {space: cast(list[Sparse], piece.pop(space)) for space in self._spills}
+            self._put(to_points(ids[rows], piece, payloads[rows], self.spaces), words)
 
     def delete(self, ids: Sequence[str]) -> int:
         """Delete rows; returns how many of them there were."""
@@ -187,12 +208,21 @@ class Shard:
             exact: compare with every row.
             ef: rows in view while a graph is walked; None for `EF`.
             without: ids of rows to leave out.
+
+        Raises:
+            ValueError: if the space is being filled beside the engine; or if `where` is none of those forms.
         """
+        wanted = to_filter(where)
+        if name in self._spills:
+            raise ValueError(f"the space {name!r} of {self.folder.parent} is being filled; search it when it is built")
+        if name in self._lexicons:
+            return self._lexicons[name].search(
+                cast(list[Sparse], queries), limit=limit, offset=offset, wanted=wanted, among=among, without=without
+            )
         # The engine makes room for as many hits as one asks for, even if there are not as many rows.
         count = self._engine.info().points_count  # an upper bound; the exact count takes longer than the search
         space = self.spaces[name]
         params, vectors = search_params(space, exact=exact, ef=ef), to_engine(space, queries)
-        wanted = to_filter(where)
         if among is not None:
             chosen = HasIdCondition({point_id(one) for one in among})
             wanted = Filter(must=[chosen] if wanted is None else [chosen, wanted])
@@ -214,36 +244,50 @@ class Shard:
     def get(self, ids: Sequence[str], *, vectors: bool) -> list[Record]:
         """The rows of these ids, in their order, without those that are not there."""
         points = [point_id(name) for name in ids]
-        found = {record.id: record for record in self._engine.retrieve(list(dict.fromkeys(points)), True, vectors)}
-        return [self._record(found[point]) for point in points if point in found]
+        records = self._engine.retrieve(list(dict.fromkeys(points)), True, vectors)
+        apart = {name: space.vectors for name, space in self._apart.items()} if vectors else {}
+        found = {record.id: row for record, row in zip(records, self._records(records, apart), strict=True)}
+        return [found[point] for point in points if point in found]
 
     def scroll(self, *, where: Mapping[str, object] | None, vectors: bool) -> Iterator[list[Record]]:
         """All rows that `where` asks for, `ROWS_AT_ONCE` at a time."""
         wanted = to_filter(where)
+        apart = {name: space.walk() for name, space in self._apart.items()} if vectors else {}
         place: PointId | None = None
         while True:
             records, place = self._engine.scroll(ScrollRequest(place, ROWS_AT_ONCE, wanted, True, vectors))
-            yield [self._record(record) for record in records]
+            yield self._records(records, apart)
             if place is None:
                 return
 
     def pour(self, into: Shard, without: Set[str]) -> None:
-        """Add all rows but those of the ids `without` to another shard of the same spaces, as they are."""
+        """Add all rows but those of the ids `without`, as they are, to a shard of the same spaces without a log."""
+        apart = {name: space.walk() for name, space in self._apart.items()}
         place: PointId | None = None
         while True:
             records, place = self._engine.scroll(ScrollRequest(place, ROWS_AT_ONCE, None, True, True))
             kept = [record for record in records if split_payload(record.payload)[0] not in without]
-            points = [Point(record.id, cast(Any, record.vector), record.payload) for record in kept]
+            words = _words(kept, apart)
+            vectors = [dict(cast(Mapping[str, Any], record.vector or {})) for record in kept]
+            for name in into._spills.keys() - words.keys():
+                words[name] = [cast(Sparse, from_engine(self.spaces[name], row.pop(name))) for row in vectors]
+            points = [Point(record.id, row, record.payload) for record, row in zip(kept, vectors, strict=True)]
             require_room(into.folder, 0)
-            with engine_errors(into.folder):
-                into._engine.update(UpdateOperation.upsert_points(points))
+            into._put(points, words)
             if place is None:
                 return
 
     def optimize(self) -> None:
-        """Build the graph, if there are vectors enough to need one; cannot be interrupted."""
+        """Write postings, if there are rows for them; build the graph, if there are vectors enough to need one.
+
+        The graph cannot be interrupted.
+        """
         size = sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
         require_room(self.folder, size)
+        for name, spill in list(self._spills.items()):
+            place = _postings(self.folder, name)
+            self._lexicons[name] = Lexicon.write(place, spill, self._engine, self.spaces[name].size)
+            del self._spills[name]
         with engine_errors(self.folder):
             self._engine.optimize()
 
@@ -254,13 +298,61 @@ class Shard:
 
     def close(self) -> None:
         """Let go of the files."""
+        for spill in self._spills.values():
+            spill.close()
+        self._spills, self._lexicons = {}, {}
         self._engine.close()
 
-    def _record(self, record: EngineRecord) -> Record:
-        """A row of ours from one of the engine's."""
-        name, shown = split_payload(record.payload)
-        vectors = cast(Mapping[str, Any], record.vector or {})
-        return Record(name, shown, {space: from_engine(self.spaces[space], kept) for space, kept in vectors.items()})
+    @property
+    def _apart(self) -> Mapping[str, Spill | Lexicon]:
+        """The spaces beside the engine."""
+        return {**self._spills, **self._lexicons}
+
+    def _put(self, points: list[Point], words: Mapping[str, list[Sparse]]) -> None:
+        """Add points, and their rows in the spaces that are being filled beside the engine."""
+        # The engine's last: of all that it has there must be rows here, and what is here alone is passed over.
+        for name, rows in words.items():
+            self._spills[name].add([cast(UUID, point.id) for point in points], rows)
+        with engine_errors(self.folder):
+            self._engine.update(UpdateOperation.upsert_points(points))
+
+    def _records(self, records: Sequence[EngineRecord], apart: Mapping[str, Rowwise]) -> list[Record]:
+        """Rows of ours from the engine's, and from what there is beside it."""
+        words = _words(records, apart)
+        found: list[Record] = []
+        for number, record in enumerate(records):
+            name, shown = split_payload(record.payload)
+            kept = cast(Mapping[str, Any], record.vector or {})
+            vectors = {space: from_engine(self.spaces[space], vector) for space, vector in kept.items()}
+            found.append(Record(name, shown, vectors | {space: rows[number] for space, rows in words.items()}))
+        return found
+
+
+def _words(records: Sequence[EngineRecord], apart: Mapping[str, Rowwise]) -> dict[str, list[Sparse]]:
+    """The rows of these of the engine's in the spaces beside it."""
+    points = [cast(UUID, record.id) for record in records]
+    return {space: rows_of(points) for space, rows_of in apart.items()}
+
+
+def _lexicons(folder: Path, engine: EdgeShard, spaces: Mapping[str, Space]) -> dict[str, Lexicon]:
+    """The spaces of a shard that lie beside the engine.
+
+    Raises:
+        IndexUnreadable, OSError: if one cannot be read, or lies neither there nor in the engine.
+    """
+    # Of what has a log, and of sealed shards of earlier versions, the engine keeps them.
+    inside = {path.name for segment in (folder / "segments").iterdir() for path in segment.glob("vector_storage-*")}
+    lexical = [name for name, space in spaces.items() if space.kind == "lexical"]
+    return {
+        name: Lexicon.open(_postings(folder, name), engine)
+        for name in lexical
+        if f"vector_storage-{name}" not in inside
+    }
+
+
+def _postings(folder: Path, space: str) -> Path:
+    """Where the postings of a space lie."""
+    return folder / f"postings-{space}"
 
 
 def _hit(space: Space, score: float, payload: Mapping[str, object] | None) -> Hit:

@@ -33,7 +33,8 @@ def disk_sizes(folder: Path, spaces: Sequence[str]) -> Sizes:
     segments = list(folder.glob("*/segments/*"))
     by_space = {
         name: allocated(
-            segment / f"{part}-{name}" for segment in segments for part in ("vector_storage", "vector_index")
+            [segment / f"{part}-{name}" for segment in segments for part in ("vector_storage", "vector_index")]
+            + [shard / f"postings-{name}" for shard in folder.glob("*")]
         )
         for name in spaces
     }

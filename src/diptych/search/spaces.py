@@ -12,6 +12,10 @@ are scored again with the originals. Scalar and product copies are made where th
 at any size. The originals stay on disk, so that the index grows a little; what shrinks is the
 memory that a search goes through.
 
+Weights of a lexical space are kept as float32 in a live shard. A sealed shard keeps them in two bytes, as float16 times
+a power of two: each is within 2^-11 (5e-4) of itself, and so is a score of positive weights; what is below 2^-39 of the
+largest of 65,536 rows is lost. Searches are exact over the weights that are kept.
+
 MaxSim: Khattab & Zaharia 2020, arXiv 2004.12832. Product quantization: Jégou, Douze & Schmid 2011.
 """
 
@@ -79,7 +83,7 @@ class Space:
 
     @property
     def exact(self) -> bool:
-        """Whether every search gives the exact answer, however many rows there are."""
+        """Whether every search gives the exact answer over what is kept, however many rows there are."""
         return self.kind != "dense"
 
     @property

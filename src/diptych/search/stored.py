@@ -1,7 +1,7 @@
 """How each kind of space lies in the engine, and how its vectors go there and come back.
 
     dense      one float32 vector; past `SCAN_UP_TO_KIB` a graph (HNSW), and small copies if quantized
-    lexical    a sparse vector, an inverted index over its terms
+    lexical    a sparse vector, an inverted index over its terms; of a sealed shard not here but in a `Lexicon`
     late       a multi-vector compared by MaxSim; never a graph
     code       a byte a bit, compared by the Manhattan distance, which of zeros and ones is the Hamming distance
 
@@ -59,9 +59,14 @@ def dense_params(spaces: Mapping[str, Space]) -> dict[str, EdgeVectorParams]:
     return {name: _params(space) for name, space in spaces.items() if space.kind != "lexical"}
 
 
-def sparse_params(spaces: Mapping[str, Space]) -> dict[str, EdgeSparseVectorParams]:
-    """The engine's settings of the lexical spaces."""
-    return {name: EdgeSparseVectorParams() for name, space in spaces.items() if space.kind == "lexical"}
+def sparse_params(spaces: Mapping[str, Space], *, kept: bool) -> dict[str, EdgeSparseVectorParams]:
+    """The engine's settings of the lexical spaces, if it is to keep them.
+
+    It wants one space at least: where it keeps none, one without a name, in which no row has a vector.
+    """
+    lexical = [name for name, space in spaces.items() if space.kind == "lexical"]
+    apart = [""] if len(lexical) == len(spaces) else []
+    return {name: EdgeSparseVectorParams() for name in (lexical if kept else apart)}
 
 
 def search_params(space: Space, *, exact: bool, ef: int | None = None) -> SearchParams:

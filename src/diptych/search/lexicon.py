@@ -1,0 +1,249 @@
+"""A lexical space of a sealed shard: vectors as `Postings` beside the engine, which keeps ids and payloads.
+
+The engine keeps a sparse vector twice, by row and by term, in float32; postings take four bytes a term of a row (so
+that a score of positive weights is within 2^-11 of itself, 5e-4). They have the rows in the order of the engine's ids,
+which is the order that it scrolls in.
+"""
+
+from collections.abc import Callable, Iterator, Sequence, Set
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Self, cast
+from uuid import UUID
+
+import numpy as np
+from numpy.typing import NDArray
+from qdrant_edge import EdgeShard, Filter, HasIdCondition, ScrollRequest
+
+from diptych.search.errors import IndexUnreadable
+from diptych.search.paging import MOST_EQUALS
+from diptych.search.points import Hit, point_id, split_payload
+from diptych.search.postings import Postings
+from diptych.search.spill import Spill, keys_of
+from diptych.search.vectors import Float32, Sparse
+
+if TYPE_CHECKING:  # a name of the stubs only
+    from qdrant_edge import PointId
+
+# Of so many of the best rows the engine is asked which of them a filter takes; before more are asked about, it is asked
+# for all rows that the filter takes. 4096 take it 12 ms, all of 100,000 a fifth of a second.
+LEAST_TRIED, MOST_TRIED = 64, 4096
+IDS_AT_ONCE = 10_000
+
+Ranking = tuple[NDArray[np.int64], Float32]  # rows and their scores, highest first
+
+
+class Lexicon:
+    """Postings and the engine that has the same rows; made by `write`, opened by `open`. Neither changes."""
+
+    def __init__(self, folder: Path, postings: Postings, engine: EdgeShard) -> None:
+        self._folder, self._postings, self._engine = folder, postings, engine
+        self._left_out: tuple[Set[str], NDArray[np.bool_] | None] = frozenset(), None
+
+    @classmethod
+    def write(cls, folder: Path, spill: Spill, engine: EdgeShard, terms: int) -> Self:
+        """Write the postings of the engine's rows to `folder`, and open them.
+
+        Args:
+            folder: appears whole or not at all.
+            spill: has a row of every id that the engine has; removed at the end.
+            engine: of the same rows.
+            terms: how many there can be.
+
+        Raises:
+            OSError: if the disk is full.
+        """
+        keys = np.concatenate([np.zeros((0, 16), np.uint8), *_keys(engine, None)])
+        Postings.write(folder, keys, spill.rows(keys), terms)
+        spill.remove()
+        return cls.open(folder, engine)
+
+    @classmethod
+    def open(cls, folder: Path, engine: EdgeShard) -> Self:
+        """Open postings that were written before.
+
+        Raises:
+            IndexUnreadable, OSError: as `Postings.open`.
+        """
+        return cls(folder, Postings.open(folder), engine)
+
+    def search(
+        self,
+        queries: Sequence[Sparse],
+        *,
+        limit: int,
+        offset: int = 0,
+        wanted: Filter | None = None,
+        among: Sequence[str] | None = None,
+        without: Set[str] = frozenset(),
+    ) -> list[list[Hit]]:
+        """As `Shard.search`; rows of score 0 are not found.
+
+        Args:
+            queries: rows that were checked.
+            limit, offset: of the page.
+            wanted: what the engine is to take, if not all.
+            among: ids of rows, if only they are asked for.
+            without: ids of rows to leave out; a set that never changes.
+        """
+        number = min(offset + limit, max(len(self._postings), 1))
+        alive = self._alive(without)
+        if among is not None:
+            rank = self._among(among, alive, wanted)
+        elif wanted is not None:
+            rank = self._filtered(number, alive, wanted)
+        else:
+            rank = self._best(number, alive)
+        return [self._page(rank(query), limit, offset) for query in queries]
+
+    def vectors(self, points: Sequence[UUID]) -> list[Sparse]:
+        """The rows of these ids, which the engine has, as they are kept."""
+        return self._postings.vectors(self._rows_of(points))
+
+    def walk(self) -> Callable[[Sequence[UUID]], list[Sparse]]:
+        """What gives the rows of ids that ascend from call to call; for all rows far quicker than `vectors`."""
+        ahead, passed = self._postings.scroll(), 0
+
+        def following(points: Sequence[UUID]) -> list[Sparse]:
+            nonlocal passed
+            found: list[Sparse] = []
+            for row in self._rows_of(points).tolist():
+                found += islice(ahead, row - passed, row - passed + 1)
+                passed = row + 1
+            return found
+
+        return following
+
+    def _best(self, number: int, allowed: NDArray[np.bool_] | None) -> Callable[[Sparse], Ranking]:
+        """Ranks the `number` best rows and the equals of the last."""
+        return lambda query: self._postings.search(query, number, allowed=allowed, ties=True)
+
+    def _among(
+        self, ids: Sequence[str], alive: NDArray[np.bool_] | None, wanted: Filter | None
+    ) -> Callable[[Sparse], Ranking]:
+        """Ranks these rows only."""
+        rows = np.unique(self._postings.rows_of(keys_of([point_id(one) for one in ids])))
+        rows = rows[rows >= 0]
+        if alive is not None:
+            rows = rows[alive[rows]]
+        if wanted is not None:
+            rows = rows[self._taken(rows, wanted)]
+
+        def rank(query: Sparse) -> Ranking:
+            scores = self._postings.score(rows, query)
+            order = np.argsort(-scores, kind="stable")
+            order = order[scores[order] != 0]
+            return rows[order], scores[order]
+
+        return rank
+
+    def _filtered(self, number: int, alive: NDArray[np.bool_] | None, wanted: Filter) -> Callable[[Sparse], Ranking]:
+        """Ranks, as `_best`, what the filter takes of the rows that are alive."""
+        known: Callable[[Sparse], Ranking] | None = None  # once it had to be asked for all it takes
+
+        def rank(query: Sparse) -> Ranking:
+            nonlocal known
+            tried = max(4 * number, LEAST_TRIED)
+            while known is None and tried <= MOST_TRIED:
+                rows, scores = self._postings.search(query, tried, allowed=alive, ties=True)
+                if len(rows) > MOST_TRIED:  # equals
+                    break
+                taken = self._taken(rows, wanted)
+                if len(rows) < tried or taken.sum() >= number:
+                    return rows[taken], scores[taken]
+                # So many that twice as many as are wanted are taken, if it goes on so.
+                tried = max(4 * tried, 2 * number * tried // max(int(taken.sum()), 1))
+            if known is None:
+                known = self._best(number, self._all_taken(alive, wanted))
+            return known(query)
+
+        return rank
+
+    def _taken(self, rows: NDArray[np.int64], wanted: Filter) -> NDArray[np.bool_]:
+        """Which of these rows the filter takes."""
+        points = self._points(rows)
+        if not points:
+            return np.zeros(0, bool)
+        chosen: set[PointId] = set(points)
+        records, _ = self._engine.scroll(
+            ScrollRequest(None, len(points), Filter(must=[HasIdCondition(chosen), wanted]), False, False)
+        )
+        found = {record.id for record in records}
+        return np.array([point in found for point in points])
+
+    def _all_taken(self, alive: NDArray[np.bool_] | None, wanted: Filter) -> NDArray[np.bool_]:
+        """Which of all rows that are alive it takes."""
+        taken = np.zeros(len(self._postings), bool)
+        for keys in _keys(self._engine, wanted):
+            taken[self._postings.rows_of(keys)] = True
+        return taken if alive is None else taken & alive
+
+    def _alive(self, without: Set[str]) -> NDArray[np.bool_] | None:
+        """Which rows are not left out; None if none is. The latest answer is kept, and goes on from the one before."""
+        if not without:
+            return None
+        before, alive = self._left_out
+        if without is not before:
+            new = without - before
+            if alive is None or len(before) + len(new) > len(without):  # not all of those before
+                new, alive = without, np.ones(len(self._postings), bool)
+            rows = self._postings.rows_of(keys_of([point_id(one) for one in new]))
+            alive = alive.copy()  # another search may be going through it
+            alive[rows[rows >= 0]] = False
+            self._left_out = without, alive
+        return alive
+
+    def _page(self, ranking: Ranking, limit: int, offset: int) -> list[Hit]:
+        """The hits of a page; equals by id, where they are not too many, else by row."""
+        rows, scores = ranking
+        stop = min(offset + limit, len(rows))
+        if offset >= stop:
+            return []
+        falling = -scores
+        first, after_first = _equals(falling, offset)
+        before_last, last = _equals(falling, stop - 1)
+        if after_first - first > MOST_EQUALS:
+            first = offset
+        if last - before_last > MOST_EQUALS:
+            last = stop
+        points = self._points(rows[first:last])
+        payloads = {record.id: record.payload for record in self._engine.retrieve(list(points), True, False)}
+        hits = [
+            Hit(name, score, shown)
+            for point, score in zip(points, scores[first:last].tolist(), strict=True)
+            for name, shown in [split_payload(payloads[point])]
+        ]
+        return sorted(hits, key=lambda hit: (-hit.score, hit.id))[offset - first : stop - first]
+
+    def _points(self, rows: NDArray[np.int64]) -> list[UUID]:
+        """The engine's ids of these rows."""
+        keys = self._postings.ids[rows].tobytes()
+        return [UUID(bytes=keys[start : start + 16]) for start in range(0, len(keys), 16)]
+
+    def _rows_of(self, points: Sequence[UUID]) -> NDArray[np.int64]:
+        """The rows of ids that the engine has.
+
+        Raises:
+            IndexUnreadable: if there is none of one of them.
+        """
+        rows = self._postings.rows_of(keys_of(points))
+        if (rows < 0).any():
+            point = points[int((rows < 0).argmax())]
+            raise IndexUnreadable(f"{self._folder} has no row {point}; rebuild the index with `diptych index`")
+        return rows
+
+
+def _equals(falling: Float32, place: int) -> tuple[int, int]:
+    """Where the scores equal to that at `place` begin, and where they are over."""
+    score = falling[place]
+    return int(np.searchsorted(falling, score, "left")), int(np.searchsorted(falling, score, "right"))
+
+
+def _keys(engine: EdgeShard, wanted: Filter | None) -> Iterator[NDArray[np.uint8]]:
+    """The ids `[M, 16]` of all rows, or of those that a filter takes, ascending."""
+    place: PointId | None = None
+    while True:
+        records, place = engine.scroll(ScrollRequest(place, IDS_AT_ONCE, wanted, False, False))
+        yield keys_of([cast(UUID, record.id) for record in records])
+        if place is None:
+            return
