@@ -12,6 +12,7 @@ from diptych.encoders.hub_text import HubText
 from diptych.encoders.lexical import LexicalHead, special_ids, words_of
 from diptych.encoders.lexicon_decoder import LexiconDecoder
 from diptych.encoders.parts import PartsProjection
+from diptych.encoders.term_head import TermHead
 from diptych.encoders.timm_image import TimmImage
 from diptych.encoders.transformer import TextTransformer
 from diptych.encoders.vit import VisionTransformer
@@ -30,6 +31,7 @@ __all__ = [
     "LexiconDecoder",
     "PartsProjection",
     "Projection",
+    "TermHead",
     "TextTransformer",
     "TimmImage",
     "TokenProjection",

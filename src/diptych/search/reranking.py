@@ -81,12 +81,14 @@ def reranked(hits: Sequence[Hit], rescore: Rescore) -> list[Hit]:
     )
 
 
-def by_space(index: Index, vector: GivenVector, *, space: str = "dense") -> Rescore:
+def by_space(index: Index, vector: GivenVector, *, space: str = "dense", keep: float = 0.0) -> Rescore:
     """A `rescore` that takes the exact score in another space of the index.
 
     Args:
         index: that found the hits.
         vector, space: as for `Index.search`.
+        keep: how many times the score that a hit came with is added; where both know something, as a row's one vector
+            and its tokens do, a weight chosen on validation data beats either alone.
 
     Raises:
         ValueError: when called, if a hit is not a row of the index.
@@ -97,6 +99,6 @@ def by_space(index: Index, vector: GivenVector, *, space: str = "dense") -> Resc
         missing = [hit.id for hit in hits if hit.id not in scores]
         if missing:
             raise ValueError(f"{index.place} has no row {missing[0]!r}; rescore hits of the same index")
-        return [scores[hit.id] for hit in hits]
+        return [scores[hit.id] + keep * hit.score for hit in hits]
 
     return rescore

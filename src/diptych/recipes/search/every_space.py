@@ -1,18 +1,16 @@
-"""One model for an index of every space: dense vectors, weights of words, tokens and codes of the same two towers.
+"""One model for an index of every space: dense vectors, weights of terms, tokens and codes of the same two towers.
 
-    loss = InfoNCE(dot) + InfoNCE(words) + overuse * (O of images + O of texts)
-         + InfoNCE(tokens) + InfoNCE(codes) + quantization * (Q ...) + bit_balance * (B ...)
+    loss = InfoNCE(dot) + InfoNCE(terms) + InfoNCE(tokens) + InfoNCE(codes) + quantization * Q + bit_balance * B
 
-Not a published system, but four of them side by side: CLIP's vectors, LexVLA's words of a frozen codebook, FILIP's
-tokens, and deep hashing's bits, which share the towers and nothing else. With frozen towers each head learns what it
-would alone, so this is also how kinds of search are compared fairly: same towers, data, order and steps. Use it where
-`diptych index` is to fill several spaces at once; leave out what is not wanted with a weight of 0.
+Not a published system, but four side by side: CLIP's vectors, a learned vocabulary over them (`TermHead`), FILIP's
+tokens, and deep hashing's bits, which share the frozen or trained towers. With frozen ones tokens and codes learn what
+they would alone, so this is also how kinds of search are compared fairly: same towers, data, order and steps. Use it
+where `diptych index` is to fill several spaces at once; leave out what is not wanted with a weight of 0. For words that
+explain a score take `lexvla` or `vdr`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import cast
 
 from torch import nn
@@ -20,10 +18,9 @@ from torch import nn
 from diptych.core.encoder import Encoder
 from diptych.core.objective import Objective
 from diptych.data.transforms import RandomAffine
-from diptych.encoders import HashHead, WordCodebook, WordHead
-from diptych.models import Towers, add_token_heads, dual_encoder, readings, vocabulary_size
-from diptych.models.words import input_embeddings, read_words, words_encoded
-from diptych.objectives import BitBalance, InfoNCE, Overuse, Quantization
+from diptych.encoders import Codebook, HashHead, TermHead
+from diptych.models import Towers, add_token_heads, dual_encoder
+from diptych.objectives import BitBalance, InfoNCE, Quantization
 from diptych.scoring import Dot, Hamming, LateInteraction, Lexical
 from diptych.training.recipe import Phase, Recipe, Schedule
 from diptych.training.sampling import Sampling
@@ -37,8 +34,9 @@ def recipe(
     *,
     temperature: float = 0.07,
     lexical: float = 1.0,
-    words: Path | None = None,
-    overuse: float = 0.3,
+    terms: int = 2048,
+    image_terms: int = 36,
+    text_terms: int = 128,
     late: float = 1.0,
     token_width: int = 128,
     code: float = 1.0,
@@ -54,9 +52,10 @@ def recipe(
         sampling: which rows share a batch.
         augment: of the training images.
         temperature: where the learned temperatures start.
-        lexical: weight of the contrast of words; 0 for no lexical space.
-        words: file of the words, one a line; none for the text tower's vocabulary.
-        overuse: weight of the overuse penalty, of each view.
+        lexical: weight of the contrast of terms; 0 for no lexical space.
+        terms: of the learned vocabulary.
+        image_terms: the most that an image keeps: they make the index's size.
+        text_terms: the most that a text keeps: they make a search's time.
         late: weight of the contrast of tokens; 0 for none.
         token_width: of a token.
         code: weight of the contrast of codes; 0 for none.
@@ -73,14 +72,11 @@ def recipe(
     objective: Objective = InfoNCE()
     heads = {name: cast(nn.ModuleDict, model.heads[name]) for name in ("image", "text")}
     if lexical:
-        named: Sequence[str] = read_words(words) if words is not None else ()
-        vectors = words_encoded(model, named) if named else input_embeddings(model, vocabulary_size(model))
-        book = WordCodebook(*vectors.shape, words=named).fill(vectors)
-        for name, read in readings(model).items():
-            heads[name]["lexical"] = WordHead(read.width, book, pooled=read.pooled)
+        book = Codebook(terms, towers.width)
+        for name, most in (("image", image_terms), ("text", text_terms)):
+            heads[name]["lexical"] = TermHead(heads[name]["dense"], book, topk=most)
         model.parts["lexical"] = Lexical(1 / temperature)
         objective = objective + lexical * InfoNCE(scorer="lexical")
-        objective = objective + overuse * Overuse("image") + overuse * Overuse("text")
     if late:
         add_token_heads(model, token_width)
         model.parts["late"] = LateInteraction(1 / temperature)
