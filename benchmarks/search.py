@@ -81,7 +81,7 @@ def models() -> tuple[Path, Path]:
     spaces = ["--width", "512", "--hidden", "1024", "--dropout", "0.5", "--epochs", "10"]
     terms = ["--image-terms", str(TERMS), "--text-terms", str(QUERY_TERMS)]
     every = trained("search-spaces", "every_space", *pretrained_towers(), *alike, *spaces, *terms, seed=0)
-    fusion = ["--width", "128", "--batch-size", "250", "--epochs", "8", "--lr", "1e-3", "--weight-decay", "0.1"]
+    fusion = ["--width", "128", "--batch-size", "250", "--epochs", "4", "--lr", "1e-3", "--weight-decay", "0.1"]
     fusion += ["--fusion-width", "128", "--fusion-depth", "2", "--sharpness", "0", "--residual", "true"]
     return every, trained("search-matching", "albef_matching", *pretrained_towers(), *fusion, seed=0)
 

@@ -86,3 +86,10 @@ def test_scores_that_do_not_fit_are_told(index: Index, vectors: NDArray[np.float
     with pytest.raises(ValueError, match="has no row 'elsewhere'"):
         by_space(index, vectors[0])([Hit("elsewhere", 1.0, {})])
     assert search_cascade(index, vectors[0], lambda _: [1.0], where={"i": -1}) == []
+
+
+def test_a_part_of_the_first_score_may_be_kept(index: Index, vectors: NDArray[np.float32]) -> None:
+    first = index.search(vectors[4], limit=40)
+    again = by_space(index, ([1], [2.0]), space="words", keep=5.0)(first)
+    words = index.score([hit.id for hit in first], ([1], [2.0]), space="words")
+    assert again == pytest.approx([5.0 * hit.score + words[hit.id] for hit in first])
