@@ -29,12 +29,14 @@ class Codebook(nn.Module):
     Args:
         size: how many.
         width: D of each.
+        unit: whether they start at length 1, where only their directions are read: training turns long ones slowly.
     """
 
-    def __init__(self, size: int, width: int) -> None:
+    def __init__(self, size: int, width: int, *, unit: bool = False) -> None:
         super().__init__()
-        self.size, self.width = size, width
-        self.codes = nn.Parameter(torch.randn(size, width))
+        self.size, self.width, self.unit = size, width, unit
+        codes = torch.randn(size, width)
+        self.codes = nn.Parameter(codes / codes.norm(dim=1, keepdim=True) if unit else codes)
 
 
 class CodebookHead(nn.Module):

@@ -72,7 +72,7 @@ def recipe(
     objective: Objective = InfoNCE()
     heads = {name: cast(nn.ModuleDict, model.heads[name]) for name in ("image", "text")}
     if lexical:
-        book = Codebook(terms, towers.width)
+        book = Codebook(terms, towers.width, unit=True)
         for name, most in (("image", image_terms), ("text", text_terms)):
             heads[name]["lexical"] = TermHead(heads[name]["dense"], book, topk=most)
         model.parts["lexical"] = Lexical(1 / temperature)
