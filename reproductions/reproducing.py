@@ -5,8 +5,8 @@ others for what they tell), and the figure by which they are compared:
 
     uv run python reproductions/NAME.py [--seeds 3]
 
-prints the table and writes `reproductions/NAME.json`. What was measured before is kept (`--again` measures anew), so
-an interrupted one goes on. Arms of one seed share data, order, budget and evaluation. The verdict is of small models
+prints the table and writes `reproductions/NAME.json`; `uv run python reproductions/reproducing.py` prints what all of
+them say, a line each. What was measured before is kept (`--again` measures anew), so an interrupted one goes on. Arms of one seed share data, order, budget and evaluation. The verdict is of small models
 on small data: "does not hold here" says nothing of the paper's own setting.
 """
 
@@ -224,3 +224,25 @@ def measured(run: Path, *, data: Path = FLICKR8K, split: str = "test", scorer: s
     opened = open_model(run)
     rows = select_split(holdout(open_table(str(data))), split)
     return evaluate(opened.model, rows, scorer=scorer or str(opened.note.get("scorer", "dot"))).flat()
+
+
+def summary(folder: Path) -> str:
+    """A line of Markdown for every record in a folder."""
+    lines = [
+        "| system | figure | method | baseline | difference, 95% | verdict |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for file in sorted(folder.glob("*.json")):
+        said = json.loads(file.read_text())
+        ours, theirs = (_cell(said["arms"][said[arm]][said["figure"]]) for arm in ("method", "baseline"))
+        low, high = said["interval"]
+        apart = f"{said['difference']:+.4f} ({low:+.4f} to {high:+.4f})"
+        sides = f"{said['method']}: {ours} | {said['baseline']}: {theirs}"
+        lines.append(
+            f"| {said['name']} ({said['system']}) | {said['figure']} | {sides} | {apart} | {said['verdict']} |"
+        )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(summary(Path(__file__).parent))
