@@ -53,7 +53,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "reproductions"))
 from reproducing import FLICKR8K, RUNS, pretrained_towers, trained
 
 K = 10
-TERMS = 36  # of an image
+TRAINED_TERMS = 36  # that an image keeps in training
+TERMS = 34  # of these that are indexed
 QUERY_TERMS = 128  # of a text
 TOKENS = 12  # an image's 25 are clustered to at most so many (factor 2.1)
 FACTOR = 25 / TOKENS
@@ -79,7 +80,7 @@ def models() -> tuple[Path, Path]:
     """The runs of `every_space` and `albef_matching`, trained once by the commands that a user would give."""
     alike = ["--batch-size", "500", "--lr", "1e-3", "--weight-decay", "0.5"]
     spaces = ["--width", "512", "--hidden", "1024", "--dropout", "0.5", "--epochs", "10"]
-    terms = ["--image-terms", str(TERMS), "--text-terms", str(QUERY_TERMS)]
+    terms = ["--image-terms", str(TRAINED_TERMS), "--text-terms", str(QUERY_TERMS)]
     every = trained("search-spaces", "every_space", *pretrained_towers(), *alike, *spaces, *terms, seed=0)
     fusion = ["--width", "128", "--batch-size", "250", "--epochs", "4", "--lr", "1e-3", "--weight-decay", "0.1"]
     fusion += ["--fusion-width", "128", "--fusion-depth", "2", "--sharpness", "0", "--residual", "true"]
