@@ -20,8 +20,8 @@ if __name__ == "__main__":
             system=75,
             claim=f"{filip.CLAIM.better}, against {filip.CLAIM.than}: {filip.CLAIM.metric}",
             here="linear projections of frozen MobileNetV2 patches (5 x 5) and MiniLM tokens to 128, trained for 5 "
-            "epochs of batches of 100, as comparing all tokens of 500 takes 8 seconds a step on one core; CLIP's arm projects "
-            "their pooled features and has the same updates; the paper trains whole towers on 340M pairs",
+            "epochs of batches of 100, as comparing all tokens of 500 takes 8 seconds a step on one core; CLIP's arm "
+            "projects their pooled features and has the same updates; the paper trains whole towers on 340M pairs",
             arms={"filip": arm("filip"), "clip": arm("clip")},
             method="filip",
             baseline="clip",
