@@ -55,7 +55,7 @@ def table(name: str) -> Dataset:
 
 def has_new(rows: Dataset) -> np.ndarray:
     """Which rows have a new noun."""
-    return np.array(rows["labels"][:])[:, len(OLD) :].any(1)
+    return np.array(rows["labels"][:])[:, len(OLD) :].sum(1) > 0
 
 
 def prepared(model: Model, rows: Dataset) -> Pairs:
