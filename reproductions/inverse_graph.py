@@ -82,8 +82,8 @@ def whole(seed: int, scorers: dict[str, Scorer]) -> dict[str, float]:
 
 def spread(choice: Choice) -> Scorer:
     """The inverse convolution with its numbers."""
-    rates = {"gallery_rate": choice["gallery_rate"], "query_rate": choice["query_rate"]}
-    return InverseGraphConvolution(Dot(1.0), share=choice["share"], **rates)
+    gallery_rate, query_rate, share = choice["gallery_rate"], choice["query_rate"], choice["share"]
+    return InverseGraphConvolution(Dot(1.0), gallery_rate=gallery_rate, query_rate=query_rate, share=share)
 
 
 @cache
@@ -136,8 +136,8 @@ if __name__ == "__main__":
             "recall of cross-modal retrieval, and how near the gallery's rows lie to one another",
             here="CLIP's linear projections of frozen MobileNetV2 and MiniLM, trained for 10 epochs, where the paper "
             f"takes whole CLIP and others. Neighbours are of the searched gallery, and among {BANK:,} training "
-            f"queries; rates of {RATES} and shares of {SHARES} are chosen on the validation split for each way and seed, and "
-            "may be 0. With all rows for neighbours both rates are the same",
+            f"queries; rates of {RATES} and shares of {SHARES} are chosen on the validation split for "
+            "each way and seed, and may be 0. With all rows for neighbours both rates are the same",
             arms={
                 "invgc, nearest": partial(invgc, nearest_chosen),
                 "invgc, all": partial(invgc, all_chosen),
