@@ -28,7 +28,8 @@ FEW = 300
 
 # As many updates for each: 240 on texts or on pairs; 30 more on few pairs after the texts.
 TEXTS = ["--epochs", "20", "--batch-size", "500", "--texts-per-image", "5", "--lr", "1e-3"]
-ALL_PAIRS = [*TEXTS]
+ALL_PAIRS = ["--epochs", "20", "--batch-size", "500", "--lr", "1e-3"]
+LAST = ["--epochs", "1", "--batch-size", "500", "--texts-per-image", "5", "--lr", "1e-3"]
 FEW_PAIRS = ["--epochs", "80", "--batch-size", "100", "--texts-per-image", "5", "--lr", "1e-3"]
 MENDING = ["--epochs", "10", "--batch-size", "100", "--texts-per-image", "5", "--lr", "1e-3"]
 LOCAL = Path(__file__).parent / "recipes"
@@ -133,8 +134,9 @@ def mended(seed: int) -> Path:
 
 
 def whole(seed: int) -> Path:
-    """The recipe as it is: texts, then an epoch of all pairs."""
-    return trained("xbt-whole", "xbt", *models(seed), *TEXTS, seed=seed)
+    """And then an epoch of all pairs, as the recipe has it."""
+    flags = [*models(seed), *LAST, "--init", str(texts(seed))]
+    return trained("xbt-whole", str(LOCAL / "xbt_pairs.py"), *flags, seed=seed)
 
 
 def few_pairs(seed: int) -> Path:
