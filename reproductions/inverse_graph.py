@@ -137,7 +137,8 @@ if __name__ == "__main__":
             here="CLIP's linear projections of frozen MobileNetV2 and MiniLM, trained for 10 epochs, where the paper "
             f"takes whole CLIP and others. Neighbours are of the searched gallery, and among {BANK:,} training "
             f"queries; rates of {RATES} and shares of {SHARES} are chosen on the validation split for "
-            "each way and seed, and may be 0. With all rows for neighbours both rates are the same",
+            "each way and seed, and may be 0. With all rows for neighbours both rates are the same, and similarities "
+            "are not centred as the authors' code has them; nor is their gallery's graph of training rows here",
             arms={
                 "invgc, nearest": partial(invgc, nearest_chosen),
                 "invgc, all": partial(invgc, all_chosen),
