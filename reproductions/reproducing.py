@@ -192,11 +192,21 @@ def pretrained_towers() -> list[str]:
     if found is None or not found.submodule_search_locations:
         raise ImportError("the sentence encoder is not installed; run by `uv run python reproductions/NAME.py`")
     text = Path(next(iter(found.submodule_search_locations))) / "model"
+    return [*image_tower(), "--text", str(text), "--freeze", "both"]
+
+
+def own_text_tower(*, words: int) -> list[str]:
+    """Flags of the pretrained image tower, frozen, and a small text tower of our own, trained from nothing."""
+    small = ["--text-width", "128", "--text-depth", "2", "--vocab-size", str(words), "--max-length", "32"]
+    return [*image_tower(), *small, "--freeze", "image"]
+
+
+def image_tower() -> list[str]:
+    """Flags of MobileNetV2 with ImageNet's weights."""
     return [
         *("--image", "mobilenetv2_100", "--image-size", "160", "--image-options", '{"pad_type":"same"}'),
         *("--image-weights", str(DATA / "weights" / "mobilenetv2_100_imagenet.safetensors")),
         *("--image-mean", "[0.5,0.5,0.5]", "--image-std", "[0.5,0.5,0.5]"),
-        *("--text", str(text), "--freeze", "both"),
     ]
 
 

@@ -84,3 +84,11 @@ def test_the_first_step_learns_from_texts_alone_and_the_second_without_the_old_m
     assert isinstance(texts.objective, FeatureDistillation)
     assert texts.objective.needs.views == texts.objective.needs.teacher == {"text"}
     assert pairs.teacher is None and pairs.objective.needs.views == {"image", "text"}
+
+
+def test_no_pairs_at_all_leaves_the_step_on_texts(models: tuple[Path, dict[str, Trained]]):
+    old = models[0] / "old"
+    (texts,) = find_recipe("xbt").recipe(SMALL, SCHEDULE, teacher=old, pair_epochs=0).phases
+    assert texts.objective.needs.views == {"text"}
+    with pytest.raises(ValueError, match="--pair-epochs is -1; it must be 0"):
+        find_recipe("xbt").recipe(SMALL, SCHEDULE, teacher=old, pair_epochs=-1)

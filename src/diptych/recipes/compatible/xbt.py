@@ -11,8 +11,8 @@ hold the two together; a few pairs then mend what is left. Neither model is chan
 
 Where this may differ from the paper: there the second step also tunes the new model's inside with few parameters (LoRA
 and the like); here phi alone learns, without the old model too, so keep that step short, or phi leaves the old space.
-Both steps read one table: images are not looked at in the first, and "few" pairs are few epochs. The losses' exact form
-in the paper is not known to us beyond its abstract.
+Both steps read one table: images are not looked at in the first, and "few" pairs are few epochs (`--pair-epochs 0` for
+none). The losses' exact form in the paper is not known to us beyond its abstract.
 """
 
 from __future__ import annotations
@@ -69,9 +69,11 @@ def recipe(
         teacher: run (or checkpoint's folder) of the old model.
         new: run (or checkpoint's folder) of the new model.
         map_hidden: width of the projection's MLP; 0 for a linear map.
-        pair_epochs: of the step on pairs.
+        pair_epochs: of the step on pairs; 0 for the texts alone.
         pair_lr_scale: its learning rate, times that of the step on texts.
     """
+    if pair_epochs < 0:
+        raise ValueError(f"--pair-epochs is {pair_epochs}; it must be 0 (texts alone) or more")
     old = Frozen.open(teacher)
     model = load(open_run(new)) if new is not None else dual_encoder(towers, parts={"dot": Dot()})
     if new is None:
@@ -85,6 +87,8 @@ def recipe(
         sampler=sampling.sampler(),
         surveys=sampling.surveys(),
     )
+    if not pair_epochs:
+        return Recipe(model, [on_texts], scorer="compatible")
     on_pairs = Phase(
         InfoNCE(scorer="compatible"),
         replace(schedule, epochs=pair_epochs, lr=pair_lr_scale * schedule.lr),
