@@ -6,8 +6,9 @@ others for what they tell), and the figure by which they are compared:
     uv run python reproductions/NAME.py [--seeds 3]
 
 prints the table and writes `reproductions/NAME.json`; `uv run python reproductions/reproducing.py` prints what all of
-them say, a line each. What was measured before is kept (`--again` measures anew), so an interrupted one goes on. Arms of one seed share data, order, budget and evaluation. The verdict is of small models
-on small data: "does not hold here" says nothing of the paper's own setting.
+them say, a line each. What was measured before is kept (`--again` measures anew), so an interrupted one goes on. Arms
+of one seed share data, order, budget and evaluation. The verdict is of small models on small data: "does not hold here"
+says nothing of the paper's own setting.
 """
 
 from __future__ import annotations
