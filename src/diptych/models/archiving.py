@@ -178,7 +178,7 @@ class Archiver:
         """The vectors of some items in every space; where a head reads tokens, nothing comes from the store."""
         heads = self._heads(store.view)
         columns = Columns(dict(heads.items()), len(items), self.dtype)
-        if any(map(reads_tokens, heads.values())):
+        if reads_tokens(heads):
             assert rows is not None
             for cut, inputs in batches(store.view, rows, _lacking_by_length(rows, np.ones(len(items), bool)), 64):
                 columns.put(cut, store.said(inputs))
@@ -200,7 +200,7 @@ class Archiver:
         store = None
         if "image" in self._stores or _some_pixels(block, processor) is not None:
             store = self._store("image", lambda: {"pixels": _some_pixels(block, processor)})  # type: ignore[dict-item]
-        always = any(map(reads_tokens, self._heads("image").values()))
+        always = reads_tokens(self._heads("image"))
         for chunk in beforehand(_chunks(block, processor, store, self.threads, always=always), 1):
             good[chunk.rows] = chunk.good
             for row, (reason, detail) in chunk.troubles.items():

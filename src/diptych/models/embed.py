@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from diptych.core.embedding import Embedding
 from diptych.core.model import Model, is_frozen
@@ -133,7 +132,7 @@ def frozen_features(
     """
     if not _is_to_store(model, view, rows):
         return rows
-    wanted = tokens or any(map(reads_tokens, cast(nn.ModuleDict, model.heads[model.route(view).tower]).values()))
+    wanted = tokens or reads_tokens(model.heads[model.route(view).tower])
     return stored_features(model, view, rows, tokens=wanted, version=version, progress=progress)
 
 

@@ -74,6 +74,7 @@ def kind_of(head: nn.Module) -> str:
     return str(getattr(head, "kind", "dense"))
 
 
-def reads_tokens(head: nn.Module) -> bool:
-    """Whether a head reads a tower's tokens; as its `reads_tokens` says, else not."""
-    return bool(getattr(head, "reads_tokens", False))
+def reads_tokens(heads: nn.Module) -> bool:
+    """Whether any of a tower's heads reads its tokens: one that says so by `reads_tokens`, or is named "tokens"."""
+    named = dict(heads.named_children())
+    return "tokens" in named or any(getattr(head, "reads_tokens", False) for head in named.values())
