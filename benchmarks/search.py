@@ -354,7 +354,7 @@ def dense_figures(
     return figures, seconds
 
 
-def held(place: Path) -> int:
+def held(place: Path) -> float:
     """Bytes of memory that an open index of binary copies holds after some searches, but for files' pages.
 
     That is what a process has more of than another with the same rows in an index of one byte's codes (whose vectors
@@ -378,7 +378,8 @@ def held(place: Path) -> int:
             )
             for one in (place, bare)
         ]
-    return max(took[0] - took[1], 1)
+    grown = took[0] - took[1]
+    return grown if grown > 0 else math.nan  # hidden by what else a process holds
 
 
 def held_here(place: Path) -> int:
