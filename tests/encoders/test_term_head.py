@@ -11,7 +11,17 @@ from torch.nn import functional as F
 
 from diptych.core.configuration import build, describe
 from diptych.core.embedding import Features
-from diptych.encoders import Codebook, Projection, TermHead
+from diptych.data.processors import TextProcessor
+from diptych.encoders import (
+    Codebook,
+    LexicalHead,
+    Projection,
+    TermHead,
+    WordCodebook,
+    WordHead,
+    term_names,
+    words_of,
+)
 
 
 def head(*, topk: int = 2) -> TermHead:
@@ -55,3 +65,12 @@ def test_what_cannot_be_is_refused():
         head(topk=6)
     with pytest.raises(ValueError, match="scale is 0"):
         TermHead(Projection(6, 4), Codebook(5, 4), topk=2, scale=0)
+
+
+def test_terms_have_no_names_where_words_have_theirs():
+    processor = TextProcessor(300, max_length=9)
+    processor.fit(["a red circle"])
+    words = ("red", "dog", "sky")
+    assert term_names(head(), processor) == ()
+    assert term_names(WordHead(6, WordCodebook(3, 4, words=words)), processor) == words
+    assert term_names(LexicalHead(6, 300), processor) == words_of(processor)

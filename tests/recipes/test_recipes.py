@@ -6,6 +6,7 @@ import inspect
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from torch import nn
@@ -14,6 +15,7 @@ import diptych.recipes
 from diptych.commands.train import recipe_parser
 from diptych.core.model import is_frozen
 from diptych.models import Towers, save
+from diptych.models.reading import kind_of, reads_tokens
 from diptych.recipes import find_recipe, recipe_names
 from diptych.recipes.find import recipe_files
 from diptych.recipes.override import override
@@ -65,6 +67,23 @@ def test_every_recipe_says_its_paper_and_claim_and_builds(name: str, teacher: Pa
     assert isinstance(built.model, nn.Module)
     needs = [(phase, phase.objective.needs) for phase in built.phases]
     assert all(phase.teacher is not None for phase, need in needs if need.teacher or need.pairs)
+
+
+KINDS = {"dense": "dense", "tokens": "late", "lexical": "lexical", "bag": "lexical", "code": "code"}
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_head_says_which_kind_of_space_it_fills_and_what_it_reads(name: str, teacher: Path):
+    found = find_recipe(name)
+    options: dict[str, Any] = {"description_length": 64} if name == "lexiclip" else {}
+    if "teacher" in inspect.signature(found.recipe).parameters:
+        options["teacher"] = teacher
+    for heads in found.recipe(Towers(image_size=16, width=8, vocab_size=300), **options).model.heads.values():
+        for space, head in heads.named_children():
+            assert kind_of(head) == KINDS[space], space
+            assert kind_of(head) != "lexical" or int(head.vocab) > 0  # type: ignore[arg-type]
+            if not getattr(head, "pooled", True):
+                assert reads_tokens(nn.ModuleDict({space: head}))
 
 
 def test_a_student_of_another_width_than_its_teachers_is_refused(teacher: Path):

@@ -30,7 +30,7 @@ def search(argv: Sequence[str]) -> None:
     parser.add_argument("--rerank", type=str | None, default=None, help="space that scores the first 100 again")
     parser.add_argument("--group_by", type=str | None, default=None, help="payload field: the best hit of each value")
     parser.add_argument("--exact", action="store_true", help="compare with every row, by its original vector")
-    parser.add_argument("--explain", action="store_true", help="what made each score: words, or tokens and patches")
+    parser.add_argument("--explain", action="store_true", help="what made each score, in --rerank or the first --space")
     parser.add_argument("--where", type=str, action="append", help="year>=2010, label=a,b ...; may be repeated")
     parser.add_argument("--model", type=Path | None, default=None, help="the checkpoint, if it was moved")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -54,8 +54,9 @@ def search(argv: Sequence[str]) -> None:
         hits = searcher.search(args.text, spaces=spaces, rerank=args.rerank, where=where, **asked)
     why: dict[str, list[dict[str, Any]]] = {}
     if args.explain:
+        explained = args.rerank or (spaces[0] if spaces else None)
         for hit in hits:
-            reasons = searcher.explain(hit.id, args.text, image=args.image, space=(args.rerank or [*spaces, None][0]))
+            reasons = searcher.explain(hit.id, args.text, image=args.image, space=explained)
             why[hit.id] = [dataclasses.asdict(reason) for reason in reasons]
     if args.json:
         sys.stdout.write(

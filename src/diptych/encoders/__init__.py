@@ -9,7 +9,7 @@ from diptych.encoders.hashing import HashHead, pack, unpack
 from diptych.encoders.heads import Projection, TokenProjection, UnitLength
 from diptych.encoders.hub_image import HubImage
 from diptych.encoders.hub_text import HubText
-from diptych.encoders.lexical import LexicalHead, special_ids, words_of
+from diptych.encoders.lexical import LexicalHead, special_ids, term_names, words_of
 from diptych.encoders.lexicon_decoder import LexiconDecoder
 from diptych.encoders.parts import PartsProjection
 from diptych.encoders.term_head import TermHead
@@ -44,6 +44,7 @@ __all__ = [
     "fit_word_objects",
     "pack",
     "special_ids",
+    "term_names",
     "unpack",
     "words_of",
 ]

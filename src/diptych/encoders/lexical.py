@@ -135,6 +135,20 @@ def special_ids(processor: Processor) -> tuple[int, ...]:
     return tuple(one["id"] for one in json.loads(definition).get("added_tokens", ()) if one.get("special"))
 
 
+def term_names(head: nn.Module, processor: Processor) -> tuple[str, ...]:
+    """What the dimensions of a head for a lexical space mean; empty where they have no names (`TermHead`).
+
+    Args:
+        head: its `words` name the dimensions; if these are empty, the text processor's vocabulary does.
+        processor: of texts.
+
+    Raises:
+        ValueError: if the processor is asked and has no vocabulary.
+    """
+    words = getattr(head, "words", None)
+    return () if words is None else tuple(words) or words_of(processor)
+
+
 def words_of(processor: Processor) -> tuple[str, ...]:
     """What a text processor's tokens look like, by number: the meaning of a lexical head's dimensions.
 

@@ -27,6 +27,9 @@ class PartsProjection(nn.Module):
         size: parts along each side.
     """
 
+    kind = "late"  # of the space in an index
+    reads_tokens = True
+
     def __init__(self, features: int, width: int, *, size: int = 2) -> None:
         super().__init__()
         if size < 1:

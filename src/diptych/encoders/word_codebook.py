@@ -75,6 +75,8 @@ class WordHead(nn.Module):
             stored. Towers that give no tokens are read so anyway.
     """
 
+    kind = "lexical"  # of the space in an index
+
     def __init__(
         self,
         features: int,
@@ -90,6 +92,7 @@ class WordHead(nn.Module):
             raise ValueError(f"scale is {scale} and near is {near}; expected above 0, and a cosine, -1 to below 1")
         self.features, self.codebook, self.hidden = features, codebook, hidden
         self.scale, self.near, self.pooled = scale, near, pooled
+        self.vocab = codebook.size
         last = Linear(hidden, codebook.width)
         self.mlp = nn.Sequential(nn.LayerNorm(features), Linear(features, hidden), nn.GELU(), last)
         self.beside = features == codebook.width
@@ -98,6 +101,16 @@ class WordHead(nn.Module):
             nn.init.zeros_(last.bias)
         self.log_scale = nn.Parameter(torch.tensor(float(scale)).log())
         self.bias = nn.Parameter(torch.full((codebook.size,), float(near)))
+
+    @property
+    def reads_tokens(self) -> bool:
+        """Whether a tower's tokens are wanted, not its pooled features alone."""
+        return not self.pooled
+
+    @property
+    def words(self) -> Sequence[str]:
+        """What the dimensions mean; empty for the vocabulary of the text processor."""
+        return self.codebook.words
 
     def forward(self, features: Features) -> Tensor:
         """`[N, V]` float32 or better, of unit length, none below zero; a row near no word is all zeros."""

@@ -38,8 +38,10 @@ class Columns:
             if kind == "lexical":
                 own: Sequence[tuple[Tensor, ...]] = [_terms(row, self.dtype) for row in said]
             elif kind == "late":
-                mask = None if features.mask is None else features.mask.cpu()
                 kept = said.to(self.dtype)
+                real = features.mask
+                # A head that makes tokens of its own makes them all real.
+                mask = real.cpu() if real is not None and real.shape[1] == kept.shape[1] else None
                 own = [(kept[i] if mask is None else kept[i][mask[i]],) for i in range(len(rows))]
             else:
                 if kind == "code":
@@ -86,9 +88,9 @@ class Columns:
         one = Columns(self.heads, 1, self.dtype)
         for space, head in self.heads.items():
             device = next(iter(head.parameters()), torch.zeros(0)).device
-            tokens = torch.zeros(1, 1, int(getattr(head, "features", width)), device=device)
+            tokens = torch.zeros(1, 16, int(getattr(head, "features", width)), device=device)
             of_one = Columns({space: head}, 1, self.dtype)
-            of_one.put(np.arange(1), Features(torch.zeros(1, width, device=device), tokens))
+            of_one.put(np.arange(1), Features(torch.zeros(1, width, device=device), tokens, grid=(4, 4)))
             one._whole |= of_one._whole
             one._ragged |= of_one._ragged
         laid = one.tensors(view, width=width)

@@ -20,8 +20,8 @@ class Reading:
 
     Attributes:
         width: of what it reads.
-        pooled: whether that is the pooled features, as of frozen towers (of which nothing else is stored) and of
-            towers without tokens; else the tokens.
+        pooled: whether that is the pooled features, as of frozen towers (whose tokens take many times the room to
+            store) and of towers without tokens; else the tokens.
     """
 
     width: int

@@ -25,6 +25,7 @@ from diptych.core.batch import Batch
 from diptych.core.embedding import Embedding
 from diptych.core.objective import Example, Needs, Objective, example_keys
 from diptych.core.pairing import Pairing, PairScores
+from diptych.objectives.pair_distillation import log_softmax_among, scored_pairs
 from diptych.scoring.dot import Dot
 
 
@@ -73,12 +74,7 @@ class DynamicDistillation(Objective):
         return torch.tensor(float(batch.size(self.a)))
 
     def forward(self, pairing: Pairing) -> Tensor:
-        if (self.a, self.b) not in pairing.pair_scores:
-            raise ValueError(
-                f"no teacher scored pairs of {(self.a, self.b)}; give the phase a CrossEncoder(..., {self.a!r}, "
-                f"{self.b!r})"
-            )
-        scored = pairing.pair_scores[(self.a, self.b)]
+        scored = scored_pairs(pairing, self.a, self.b)
         n, k = scored.index.shape
         if not len(pairing.all[self.b]) or not k:
             return scored.scores.new_zeros(())
@@ -94,10 +90,10 @@ class DynamicDistillation(Objective):
         theirs = scored.scores.to(ours)
         unsure = uncertainty(theirs, kept)
         tau = self.temperature
-        wanted, found = _log_softmax(theirs / tau, kept), _log_softmax(ours / tau, kept)
+        wanted, found = log_softmax_among(theirs / tau, kept), log_softmax_among(ours / tau, kept)
         follow = tau**2 * F.kl_div(found, wanted, reduction="none", log_target=True).masked_fill(~kept, 0).sum(1)
         right = is_true & kept
-        learn = -(_log_softmax(ours, kept).masked_fill(~right, 0).sum(1) / right.sum(1).clamp(min=1))
+        learn = -(log_softmax_among(ours, kept).masked_fill(~right, 0).sum(1) / right.sum(1).clamp(min=1))
         return (self.soft * (1 - unsure) ** 2 * follow + (1 - self.soft) * unsure * learn).sum()
 
     @classmethod
@@ -133,14 +129,9 @@ def uncertainty(scores: Tensor, among: Tensor) -> Tensor:
         >>> uncertainty(torch.tensor([[1.0, 1.0, 9.0], [500.0, 0.0, 0.0]]), among)
         tensor([1., 0.])
     """
-    log = _log_softmax(scores, among)
+    log = log_softmax_among(scores, among)
     entropy = (log.exp() * -log).masked_fill(~among, 0).sum(1)
     return entropy / among.sum(1).clamp(min=2).to(entropy.dtype).log()
-
-
-def _log_softmax(scores: Tensor, among: Tensor) -> Tensor:
-    # The least finite number, not minus infinity: it has probability 0 too, but 0 times its logarithm is 0.
-    return F.log_softmax(scores.masked_fill(~among, torch.finfo(scores.dtype).min), 1)
 
 
 def _largest(values: Tensor, allowed: Tensor, count: int) -> Tensor:

@@ -63,12 +63,7 @@ class PairDistillation(Objective):
         return torch.tensor(float(batch.size(self.a)))
 
     def forward(self, pairing: Pairing) -> Tensor:
-        if (self.a, self.b) not in pairing.pair_scores:
-            raise ValueError(
-                f"no teacher scored pairs of {(self.a, self.b)}; give the phase a CrossEncoder(..., {self.a!r}, "
-                f"{self.b!r})"
-            )
-        scored = pairing.pair_scores[(self.a, self.b)]
+        scored = scored_pairs(pairing, self.a, self.b)
         n, k = scored.index.shape
         if not len(pairing.all[self.b]):
             return scored.scores.new_zeros(())
@@ -80,15 +75,10 @@ class PairDistillation(Objective):
             )
             .view(n, k)
         )
-        absent = scored.index < 0
-        wanted = self._log_softmax(scored.scores.to(ours), absent, self.teacher_temperature or self.temperature)
-        found = self._log_softmax(ours, absent, self.temperature)
+        there = scored.index >= 0
+        wanted = log_softmax_among(scored.scores.to(ours) / (self.teacher_temperature or self.temperature), there)
+        found = log_softmax_among(ours / self.temperature, there)
         return self.temperature**2 * F.kl_div(found, wanted, reduction="sum", log_target=True)
-
-    @staticmethod
-    def _log_softmax(scores: Tensor, absent: Tensor, temperature: float) -> Tensor:
-        # The least finite number, not minus infinity: it has probability 0 too, but 0 times its logarithm is 0.
-        return F.log_softmax((scores / temperature).masked_fill(absent, torch.finfo(scores.dtype).min), 1)
 
     @classmethod
     def example(cls) -> Example:
@@ -104,3 +94,20 @@ class PairDistillation(Objective):
         scores = 3 * torch.randn(texts, 4, generator=generator)
         pair_scores = {("text", "image"): PairScores(index, scores)}
         return Example(cls(), {"dot": Dot(10.0)}, embeddings, keys, items, pair_scores=pair_scores)
+
+
+def scored_pairs(pairing: Pairing, a: str, b: str) -> PairScores:
+    """What a teacher said of pairs of two views.
+
+    Raises:
+        ValueError: if none said anything of them.
+    """
+    if (a, b) not in pairing.pair_scores:
+        raise ValueError(f"no teacher scored pairs of {(a, b)}; give the phase a CrossEncoder(..., {a!r}, {b!r})")
+    return pairing.pair_scores[(a, b)]
+
+
+def log_softmax_among(scores: Tensor, among: Tensor) -> Tensor:
+    """Log-softmax over each row of `[n, K]` scores, of those that are `among` `[n, K]` bool."""
+    # The least finite number, not minus infinity: it has probability 0 too, but 0 times its logarithm is 0.
+    return F.log_softmax(scores.masked_fill(~among, torch.finfo(scores.dtype).min), 1)

@@ -23,7 +23,7 @@ from diptych.data.bad_rows import BadRows
 from diptych.data.pairs import tokenize
 from diptych.data.replacing import absolute
 from diptych.data.views import Processed
-from diptych.encoders import words_of
+from diptych.encoders import term_names, words_of
 from diptych.models.archiving import Archiver
 from diptych.models.embed import embed
 from diptych.models.opened import Opened, open_model
@@ -352,8 +352,8 @@ class Searcher:
         parts: Sequence[str] = ()
         if kind == "lexical":
             heads = cast(nn.ModuleDict, self.model.heads[self.model.route("image").tower])
-            parts = getattr(heads[name], "words", ()) or words_of(self.model.processors["text"])
-        elif kind == "late" and text is not None:
+            parts = term_names(heads[name], self.model.processors["text"])
+        elif kind == "late" and text is not None and "tokens" in self.model.heads[self.model.route("text").tower]:  # type: ignore[operator]
             view, _ = tokenize([text], self.model.processors["text"])
             words, inputs = words_of(self.model.processors["text"]), view.take(np.arange(1))
             parts = [words[token] for token in inputs["ids"][0][inputs["mask"][0].bool()].tolist()]

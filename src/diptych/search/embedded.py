@@ -95,12 +95,15 @@ def pooled(tokens: Tensor, factor: float) -> np.ndarray:
 
 
 def as_query(embedding: Embedding, name: str, space: Space) -> GivenVector:
-    """An embedding of one row as a query in a space.
+    """An embedding of one row as a query in a space; without tokens its dense vector is the one token of a late query.
 
     Raises:
         ValueError: if the embedding has no vector of that space.
     """
     if space.kind == "late":
+        whole = embedding.vectors.get("dense")
+        if embedding.tokens is None and whole is not None and whole.shape[1] == space.size:
+            return whole.float().numpy()
         if embedding.tokens is None or embedding.mask is None:
             raise ValueError(f"the query has no tokens to search the space {name!r} by")
         (tokens,) = unpadded(embedding.tokens.float().numpy(), embedding.mask.numpy())

@@ -42,7 +42,7 @@ def reasons(space: Space, query: GivenVector, kept: Any, parts: Sequence[str] = 
         space: that was searched.
         query: as `Index.search` took it.
         kept: the row's vector, as `Index.get(..., vectors=True)` gives it.
-        parts: names: of the terms by number in a lexical space, of the query's tokens in a late one; `#7` without.
+        parts: names: of the terms by number in a lexical space, of the query's tokens in a late one; without, `#7`.
 
     Raises:
         ValueError: if there is not a name for each token of the query.

@@ -149,8 +149,7 @@ class Index:
         If the block raises, is interrupted or killed, or the disk is full, the earlier index
         stays as it was, and the next build clears what was left. Readers of the earlier one
         keep it until they open again. Past 128 MiB of vectors the end of the block builds the
-        graph, which blocks (a minute for 200k x 192) and cannot be interrupted; on a cluster it
-        waits for the server's.
+        graph, which blocks and cannot be interrupted; on a cluster it waits for the server's.
 
         Args:
             folder, spaces, checkpoint, sources, payload_fields, scan_up_to_kib, cluster: as for `create`.

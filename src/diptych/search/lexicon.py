@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # a name of the stubs only
     from qdrant_edge import PointId
 
 # Of so many of the best rows the engine is asked which of them a filter takes; before more are asked about, it is asked
-# for all rows that the filter takes. 4096 take it 12 ms, all of 100,000 a fifth of a second.
+# for all rows that the filter takes.
 LEAST_TRIED, MOST_TRIED = 64, 4096
 IDS_AT_ONCE = 10_000
 

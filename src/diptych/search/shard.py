@@ -55,8 +55,8 @@ from diptych.search.vectors import Rows, Sparse
 if TYPE_CHECKING:  # a name of the stubs only
     from qdrant_edge import PointId
 
-# Vectors of up to this many KiB are compared one by one: exact, at 2 to 10 ms a query, and ready
-# at once. Above it `optimize` builds a graph (HNSW), which takes a minute for 200k x 192.
+# Vectors of up to this many KiB are compared one by one: exact, and ready at once. Above it
+# `optimize` builds a graph (HNSW).
 SCAN_UP_TO_KIB = 128 * 1024
 
 ROWS_AT_ONCE = 1000
@@ -203,7 +203,7 @@ class Shard:
             queries: Q rows that were checked.
             name: of the space.
             limit, offset: of the page.
-            where: what the payload must have; the forms are in `diptych.search.filters`.
+            where: what the payload must have; the forms are in `diptych.search.conditions`.
             among: ids of rows, if only they are asked for.
             exact: compare with every row.
             ef: rows in view while a graph is walked; None for `EF`.
