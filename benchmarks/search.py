@@ -3,10 +3,8 @@
     uv run --group bench python benchmarks/search.py --json search.json --plot docs/img/search.png
     uv run --group bench python benchmarks/search.py --full        # the gallery grown to 1,000,000
 
-The gallery is Flickr8k's 8,091 photographs, grown with distractors: collages of two photographs in the 5 x 5 grid of
-the frozen tower (a rectangle of the one's places put into the other's, every place then moved by noise of a tenth of
-its length), pooled as the tower pools. Their vectors come from the same heads as those of photographs, so each space
-is filled as it would be by more photographs of the same kinds. Queries are the test split's captions.
+The gallery is Flickr8k's 8,091 photographs, grown with distractors as `grown_gallery.py` tells. Queries are the test
+split's captions.
 
 The model is `every_space`, trained here on the training split (frozen MobileNetV2 and MiniLM, one run for all heads),
 so heads are compared as trained alike; the cross-encoder is that of `albef_matching`. Everything is timed on one core,
@@ -24,9 +22,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any, cast
@@ -35,168 +32,18 @@ import faiss
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from diptych.core.embedding import Embedding
-from diptych.core.model import Model
-from diptych.data.pairs import Pairs, prepare
-from diptych.data.sources import open_table
 from diptych.evaluation.retrieval import retrieve
-from diptych.models.embed import with_frozen_features
-from diptych.models.opened import open_model
 from diptych.scoring import Cascade, Dot, Matching, pool_tokens
 from diptych.search import Index, Space, Sparse, by_space, search_cascade
+from grown_gallery import CHUNK, FACTOR, Floats, Photographs, Said, gallery, models, said
 from harness import Figure, arguments, figure
 from harness import finish as report
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "reproductions"))
-from reproducing import FLICKR8K, RUNS, pretrained_towers, trained
+from reproducing import FLICKR8K, RUNS
 
 K = 10
-TRAINED_TERMS = 36  # that an image keeps in training
-TERMS = 34  # of these that are indexed
-QUERY_TERMS = 128  # of a text
-TOKENS = 12  # an image's 25 are clustered to at most so many (factor 2.1)
-FACTOR = 25 / TOKENS
-CHUNK = 4096
 EFS = (16, 32, 64, 128, 256, 512)
-Floats = NDArray[np.float32]
-
-
-@dataclass
-class Said:
-    """What the heads say of N rows: unit vectors `[N, D]`, words, tokens as lists, and packed codes."""
-
-    dense: Floats
-    words: list[Sparse]
-    tokens: list[Floats]
-    code: NDArray[np.uint8]
-
-
-# The model and what it says ------------------------------------------------------------------------------------------
-
-
-def models() -> tuple[Path, Path]:
-    """The runs of `every_space` and `albef_matching`, trained once by the commands that a user would give."""
-    alike = ["--batch-size", "500", "--lr", "1e-3", "--weight-decay", "0.5"]
-    spaces = ["--width", "512", "--hidden", "1024", "--dropout", "0.5", "--epochs", "10"]
-    terms = ["--image-terms", str(TRAINED_TERMS), "--text-terms", str(QUERY_TERMS)]
-    every = trained("search-spaces", "every_space", *pretrained_towers(), *alike, *spaces, *terms, seed=0)
-    fusion = ["--width", "128", "--batch-size", "250", "--epochs", "4", "--lr", "1e-3", "--weight-decay", "0.1"]
-    fusion += ["--fusion-width", "128", "--fusion-depth", "2", "--sharpness", "0", "--residual", "true"]
-    return every, trained("search-matching", "albef_matching", *pretrained_towers(), *fusion, seed=0)
-
-
-@dataclass
-class Photographs:
-    """Flickr8k by one model.
-
-    Attributes:
-        model: in eval mode.
-        views: its stored features, by view.
-        split: of each image.
-        keys: of images and of texts, equal where they match.
-    """
-
-    model: Model
-    pairs: Pairs
-    split: NDArray[np.str_]
-
-    @classmethod
-    def of(cls, run: Path) -> Photographs:
-        model = open_model(run).model.eval()
-        rows = open_table(str(FLICKR8K))
-        pairs = with_frozen_features(model, prepare(rows, model.processors))
-        return cls(model, pairs, np.array(pairs.table["split"][:]))
-
-    def features(self, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """The tower's tokens `[n, T, D]` of some images, and what it pools of them `[n, D]`."""
-        inputs = self.pairs.views["image"].take(rows)
-        return inputs["tokens"], inputs["pooled"]
-
-    @torch.no_grad()
-    def images(self, rows: NDArray[np.int64]) -> Embedding:
-        """What the heads say of some images."""
-        return self.model.encode("image", self.pairs.views["image"].take(rows)).map(Tensor.float)
-
-    def texts(self, images: NDArray[np.int64]) -> tuple[Embedding, NDArray[np.int64]]:
-        """What the heads say of the texts of some images, and whose each is."""
-        owner = self.pairs.keys.owner
-        rows = np.flatnonzero(np.isin(owner, images))
-        parts = []
-        with torch.no_grad():
-            for cut in np.array_split(rows, math.ceil(len(rows) / 256)):
-                parts.append(self.model.encode("text", self.pairs.views["text"].take(cut)).map(Tensor.float))
-        return Embedding.cat(parts), owner[rows]
-
-
-@torch.no_grad()
-def collages(photographs: Photographs, rows: int, seed: int) -> Embedding:
-    """What the heads say of distractors; see above.
-
-    Args:
-        photographs: whose features they are made of.
-        rows: how many.
-        seed: of them.
-    """
-    random = np.random.default_rng(seed)
-    generator = torch.Generator().manual_seed(seed)
-    count = len(photographs.split)
-    tokens, _ = photographs.features(random.integers(0, count, rows))
-    others, _ = photographs.features(random.integers(0, count, rows))
-    side = round(tokens.shape[1] ** 0.5)
-    places = np.arange(side)
-    low = random.integers(0, side, (rows, 2))
-    high = low + random.integers(1, side, (rows, 2))  # exclusive; cut at the edge
-
-    def within(axis: int) -> NDArray[np.bool_]:
-        return (places >= low[:, axis, None]) & (places < high[:, axis, None])
-
-    inside = torch.from_numpy((within(0)[:, :, None] & within(1)[:, None, :]).reshape(rows, -1, 1))
-    tokens = torch.where(inside, others, tokens)
-    noise = torch.randn(tokens.shape, generator=generator)
-    tokens = tokens + 0.1 * tokens.norm(dim=-1, keepdim=True) / tokens.shape[-1] ** 0.5 * noise
-    inputs = {"pooled": tokens.mean(1), "tokens": tokens, "mask": torch.ones(tokens.shape[:2], dtype=torch.bool)}
-    inputs["grid"] = torch.tensor([[side, side]]).expand(rows, 2)
-    return photographs.model.encode("image", inputs).map(Tensor.float)
-
-
-def largest(weights: Tensor, terms: int) -> list[Sparse]:
-    """The largest weights of each row `[n, V]`, those above 0."""
-    values, indices = weights.topk(min(terms, weights.shape[1]), dim=1)
-    return [Sparse(row[kept > 0].numpy(), kept[kept > 0].numpy()) for row, kept in zip(indices, values, strict=True)]
-
-
-def said(embedding: Embedding, *, query: bool, tokens: bool) -> Said:
-    """An embedding as indexes take it.
-
-    Args:
-        embedding: of texts or images.
-        query: texts keep all their tokens.
-        tokens: whether tokens are wanted at all.
-    """
-    late: list[Floats] = []
-    if tokens:
-        kept = embedding if query else pool_tokens(embedding, FACTOR)
-        assert kept.tokens is not None and kept.mask is not None
-        late = [own[real].numpy() for own, real in zip(kept.tokens, kept.mask, strict=True)]
-    words = largest(embedding.vectors["lexical"], QUERY_TERMS if query else TERMS)
-    code = np.packbits(embedding.vectors["code"].numpy() >= 0, axis=1)
-    return Said(embedding.dense.numpy(), words, late, code)
-
-
-def gallery(photographs: Photographs, rows: int, *, tokens: bool) -> Iterator[tuple[list[str], Said]]:
-    """The grown gallery, chunk by chunk: photographs first, `photo-7`, then distractors."""
-    count = len(photographs.split)
-    for start in range(0, rows, CHUNK):
-        stop = min(start + CHUNK, rows)
-        parts = []
-        if start < count:
-            parts.append(photographs.images(np.arange(start, min(stop, count))))
-        if stop > count:
-            parts.append(collages(photographs, stop - max(start, count), start))
-        names = [f"photo-{i}" if i < count else f"collage-{i}" for i in range(start, stop)]
-        yield names, said(Embedding.cat(parts), query=False, tokens=tokens)
 
 
 # Indexes -------------------------------------------------------------------------------------------------------------
@@ -341,45 +188,29 @@ def dense_figures(
         figures.append(
             figure(f"binary, {rows:,} rows: queries/s, beside faiss flat", 1 / took, 1 / seconds["faiss flat"])
         )
-    codes, floats = held(places["binary"]), 4 * vectors.shape[1] * rows
-    figures.append(
-        figure(
-            f"binary, {rows:,} rows: bytes held a row, of float32's",
-            codes / rows,
-            floats / rows,
-            bar=">= 32",
-            value=floats / codes,
+    if "float" in places:
+        # The same rows and graph without codes: what is held more is theirs.
+        codes, floats = held(places["binary"]) - held(places["float"]), 4 * vectors.shape[1] * rows
+        figures.append(
+            figure(
+                f"binary, {rows:,} rows: bytes of codes held a row, of float32's",
+                codes / rows,
+                floats / rows,
+                bar=">= 32",
+                value=floats / codes if codes > 0 else math.nan,
+            )
         )
-    )
     return figures, seconds
 
 
-def held(place: Path) -> float:
-    """Bytes of memory that an open index of binary copies holds after some searches, but for files' pages.
+def held(place: Path) -> int:
+    """Anonymous memory (what is held, not mapped files) that an index takes: opened and asked in a process of its own.
 
-    That is what a process has more of than another with the same rows in an index of one byte's codes (whose vectors
-    lie in a file), so that ids and the engine itself are left out.
+    The median of five processes: what an allocator keeps for itself varies.
     """
-    with tempfile.TemporaryDirectory() as scratch:
-        bare = Path(scratch) / "bare"
-        with (
-            Index.open(place, read_only=True) as index,
-            Index.build(bare, {"code": Space(8, "hamming", "code")}, checkpoint=CHECKPOINT) as other,
-        ):
-            names = [record.id for record in index.scroll()]
-            for start in range(0, len(names), CHUNK):
-                own = names[start : start + CHUNK]
-                other.add(own, {"code": np.zeros((len(own), 1), np.uint8)}, [{}] * len(own))
-        took = [
-            int(
-                subprocess.run(
-                    [sys.executable, __file__, "--held", str(one)], capture_output=True, text=True, check=True
-                ).stdout
-            )
-            for one in (place, bare)
-        ]
-    grown = took[0] - took[1]
-    return grown if grown > 0 else math.nan  # hidden by what else a process holds
+    asked = [sys.executable, __file__, "--held", str(place)]
+    took = [int(subprocess.run(asked, capture_output=True, text=True, check=True).stdout) for _ in range(5)]
+    return median(took)
 
 
 def held_here(place: Path) -> int:
@@ -394,12 +225,8 @@ def held_here(place: Path) -> int:
     gc.collect()
     before = anonymous()
     with Index.open(place, read_only=True) as index:
-        (space,) = index.manifest.spaces
         for _ in range(20):
-            if space == "dense":
-                index.search(random.standard_normal(512).astype(np.float32), limit=K)
-            else:
-                index.search(random.integers(0, 255, 1).astype(np.uint8), space=space, limit=K)
+            index.search(random.standard_normal(512).astype(np.float32), limit=K)
         return anonymous() - before
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from diptych.data.sources import open_table
@@ -11,7 +14,9 @@ from diptych.evaluation.evaluate import evaluate
 from diptych.models import Towers
 from diptych.models.opened import open_model
 from diptych.recipes import find_recipe
+from diptych.scoring import Weighted
 from diptych.search.collection import Searcher, index_table
+from diptych.search.embedded import kept_share
 from diptych.training.recipe import Schedule
 from diptych.training.run import train
 
@@ -29,12 +34,25 @@ def test_texts_find_their_pictures_in_every_space_of_one_index(shapes: Path, tmp
     index_table(open_model(tmp_path / "run"), rows, tmp_path / "index")
     searcher = Searcher.open(tmp_path / "index")
     queries = rows["text"][:][:40]
-    for space in ("dense", "lexical", "tokens", "code"):
-        hits = [searcher.search(texts[0], spaces=[space], limit=10) for texts in queries]
+    # Tokens are trained to be added to the vectors, alone they find less.
+    asked: dict[str, dict[str, Any]] = {name: {"spaces": [name]} for name in ("dense", "lexical", "code")}
+    for space, how in {**asked, "tokens": {"rerank": "tokens"}}.items():
+        hits = [searcher.search(texts[0], limit=10, **how) for texts in queries]
         right = [
             any(texts[0] in hit.payload["texts"] for hit in found) for texts, found in zip(queries, hits, strict=True)
         ]
         assert sum(right) > 20, space
+
+
+def test_ranking_again_by_tokens_keeps_the_score_of_the_vectors_as_trained():
+    model = recipe(SMALL, token_width=16).model
+    late = model.parts["late"]
+    assert isinstance(late, Weighted)
+    dot, tokens = late.scorers
+    dot.log_scale.data.fill_(math.log(6.0))  # type: ignore[union-attr]
+    tokens.log_scale.data.fill_(math.log(3.0))  # type: ignore[union-attr]
+    assert kept_share(model, np.zeros((5, 16))) == pytest.approx(6 / 3 * 5)
+    assert kept_share(find_recipe("filip").recipe(SMALL).model, np.zeros((5, 16))) == 0
 
 
 def test_what_has_no_weight_is_not_there():

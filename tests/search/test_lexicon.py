@@ -99,7 +99,7 @@ QUERY = st.lists(st.integers(-1, 2), min_size=TERMS, max_size=TERMS)
     st.sets(st.integers(0, 2), min_size=1),
     st.lists(QUERY, min_size=1, max_size=3),
     st.sets(ROW),
-    st.none() | st.lists(ROW, max_size=12),
+    st.lists(ROW, max_size=12),
     st.sampled_from([None, "even", "ninth"]),
     st.integers(1, 25),
 )
@@ -109,29 +109,30 @@ def test_shards_answer_as_a_dense_matrix(
     used: set[int],
     queries: list[list[int]],
     dead: set[int],
-    among: list[int] | None,
+    named: list[int],
     field: str | None,
     limit: int,
 ) -> None:
-    """One shard or several, rows of them dead; filtered or not, named or not; page by page."""
+    """One shard or several, rows of them dead; filtered or not, page by page; and rows that are named."""
     parts = [Part(str(n), shards[n], rows=len(PARTS[n])) for n in sorted(used)]
     for part in parts:
         part.dead = frozenset(IDS[i] for i in PARTS[int(part.name)] if i in dead)
     store = Shards(Path("/nowhere"), Manifest.new(WORDS, CHECKPOINT, "", None, None), parts)
     left = [i for n in sorted(used) for i in PARTS[n] if i not in dead]
-    named = None if among is None else [*(IDS[i] for i in [*among, *among]), "nowhere"]
     where = None if field is None else {field: True}
     given = [sparse(np.array(query)) for query in queries]
     pages = [
-        store.search(given, "words", limit=limit, offset=offset, where=where, among=named)
+        store.search(given, "words", limit=limit, offset=offset, where=where)
         for offset in range(0, len(left) + limit, limit)
     ]
     for number, query in enumerate(queries):
-        kept = [i for i in left if (among is None or i in among) and (field is None or PAYLOADS[i][field])]
+        kept = [i for i in left if field is None or PAYLOADS[i][field]]
         found = [(IDS[i], float(MATRIX[i] @ query), PAYLOADS[i]) for i in kept if MATRIX[i] @ query]
         expected = sorted(found, key=lambda one: (-one[1], one[0]))
         assert [(hit.id, hit.score, hit.payload) for page in pages for hit in page[number]] == expected
         assert all(len(page[number]) <= limit for page in pages)
+        scores = store.score([given[number]], "words", [*dict.fromkeys(IDS[i] for i in named), "nowhere"])
+        assert scores == {IDS[i]: float(MATRIX[i] @ query) for i in named if i in left}
 
 
 @pytest.mark.parametrize("where", [None, {"even": True}])
@@ -311,8 +312,6 @@ def test_dead_rows_may_grow_and_be_fewer_again(folder: Path) -> None:
         for _ in range(2):
             (hits,) = one.search([Sparse([0], [1.0])], "words", limit=9, without=frozenset(dead))
             assert names(hits) == [name for name in ("4", "3", "2", "1", "0") if name not in dead]
-    (hits,) = one.search([Sparse([0], [1.0])], "words", limit=9, among=["0", "3", "4"], without=frozenset({"3"}))
-    assert names(hits) == ["4", "0"]
     one.close()
 
 

@@ -28,6 +28,7 @@ from diptych.search import (
 )
 from diptych.search.remote_manifest import is_stamped, stamped
 from diptych.search.remote_params import search_params
+from diptych.search.stored import OVERSAMPLING
 
 ONE = {"dense": np.eye(16)[:1]}
 
@@ -464,7 +465,7 @@ def test_each_kind_of_space_is_laid_as_it_should_be(
 
 def test_small_copies_are_rescored_and_passed_over_where_it_is_to_be_exact() -> None:
     quick = search_params(Space(8, "dot", quantization="binary"), exact=False).quantization
-    assert quick is not None and quick.rescore and quick.oversampling == 4
+    assert quick is not None and quick.rescore and quick.oversampling == OVERSAMPLING["binary"]
     exact = search_params(Space(8, "dot", quantization="binary"), exact=True)
     assert exact.exact and exact.quantization is not None and exact.quantization.ignore
     plain = search_params(Space(8, "dot"), exact=False)

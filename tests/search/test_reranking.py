@@ -1,6 +1,7 @@
 """A cascade gives the second score's order among the first one's candidates."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -93,3 +94,22 @@ def test_a_part_of_the_first_score_may_be_kept(index: Index, vectors: NDArray[np
     again = by_space(index, ([1], [2.0]), space="words", keep=5.0)(first)
     words = index.score([hit.id for hit in first], ([1], [2.0]), space="words")
     assert again == pytest.approx([5.0 * hit.score + words[hit.id] for hit in first])
+
+
+def test_rows_that_moved_or_went_are_ranked_once(tmp_path: Path, vectors: NDArray[np.float32]) -> None:
+    spaces = {"dense": Space(32, "cosine"), "again": Space(32, "dot")}
+    with Index.create(tmp_path / "index", spaces, checkpoint=CHECKPOINT) as index:
+        for rows in (range(0, 80), range(40, N), range(20, 30)):
+            given = {"dense": vectors[list(rows)], "again": vectors[list(rows)] + min(rows)}
+            index.add([f"{i:03}" for i in rows], given, [{"i": i} for i in rows])
+            if min(rows) < 40:
+                index.seal(wait=True)
+        index.delete(["005", "100"])
+        hits = index.search_again(vectors[5], vectors[6], other="again", depth=N, limit=N)
+        moved = dict.fromkeys(range(80), 0) | dict.fromkeys(range(40, N), 40) | dict.fromkeys(range(20, 30), 20)
+        scores = {
+            f"{i:03}": float((vectors[i] + apart) @ vectors[6]) for i, apart in moved.items() if i not in (5, 100)
+        }
+        assert names(hits) == sorted(scores, key=lambda name: -scores[name])
+        np.testing.assert_allclose([hit.score for hit in hits], [scores[hit.id] for hit in hits], rtol=1e-4, atol=1e-4)
+        assert [hit.payload["i"] for hit in hits] == [int(hit.id) for hit in hits]

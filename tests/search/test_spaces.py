@@ -12,7 +12,7 @@ from backends import Backend
 from numpy.typing import NDArray
 from search_rows import CHECKPOINT, SPACES, assert_same, names
 
-from diptych.search import Index, IndexUnreadable, Space, Sparse, unpadded
+from diptych.search import Index, IndexUnreadable, Space, Sparse, by_space, search_cascade, unpadded
 from diptych.search.vectors import GivenVector
 
 N, TERMS, WIDTH, BITS = 150, 40, 8, 20
@@ -143,6 +143,20 @@ def test_scores_of_named_rows_are_exact(index: Index, truth: Truth, space: str) 
     near = tolerance(index, space)
     np.testing.assert_allclose(list(scores.values()), [score for _, score in expected], atol=1e-5, rtol=near)
     assert index.score([], truth.queries[space], space=space) == {}
+
+
+@pytest.mark.parametrize("other", ALL)
+@pytest.mark.parametrize("space", ["dense", "lexical", "code"])
+def test_two_stages_in_the_index_are_a_search_and_scores(index: Index, truth: Truth, space: str, other: str) -> None:
+    first, again = truth.queries[space], truth.queries[other]
+    page: dict[str, Any] = {"depth": 40, "limit": 7, "offset": 3, "where": {"even": True}}
+    score = by_space(index, again, space=other, keep=0.5)
+    expected = search_cascade(index, first, lambda hits: score(hits), space=space, **page)
+    hits = index.search_again(first, again, space=space, other=other, keep=0.5, **page)
+    assert_same(hits, expected)
+    assert len(hits) == 7 or space == "lexical"
+    with pytest.raises(ValueError, match="depth=0"):
+        index.search_again(first, again, space=space, other=other, depth=0)
 
 
 def test_vectors_of_every_kind_come_back(index: Index, truth: Truth) -> None:

@@ -15,19 +15,8 @@ from torch.nn import functional as F
 from diptych.core.embedding import Features
 
 
-class Projection(nn.Module):
-    """Pooled features to unit vectors: a linear map, or a small MLP beside it.
-
-    Args:
-        features: width of the encoder's features.
-        width: of the embedding.
-        hidden: width of the MLP; 0 for the linear map alone. Frozen towers want one.
-        dropout: in the MLP.
-        layer_norm: whether a LayerNorm comes first; towers that end in one (CLIP's) need no other.
-        bias: of the linear map.
-
-    The MLP is linear, GELU, dropout, linear, beside the linear map of the same features and added to it.
-    """
+class _Map(nn.Module):
+    """Features to unit vectors, over the last dimension: a linear map, or a small MLP beside it."""
 
     def __init__(
         self,
@@ -50,13 +39,32 @@ class Projection(nn.Module):
                 nn.Linear(features, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, width)
             )
 
-    def forward(self, features: Features) -> Tensor:
-        """`[N, features]` to `[N, width]`, each row of length 1."""
-        x = features.pooled if self.norm is None else self.norm(features.pooled)
+    def mapped(self, x: Tensor) -> Tensor:
+        """`[..., features]` to `[..., width]` float32 or better, of length 1."""
+        x = x if self.norm is None else self.norm(x)
         y = self.linear(x)
         if self.mlp is not None:
             y = y + cast(Tensor, self.mlp(x))
         return F.normalize(y.float(), dim=-1)
+
+
+class Projection(_Map):
+    """Pooled features to unit vectors: a linear map, or a small MLP beside it.
+
+    Args:
+        features: width of the encoder's features.
+        width: of the embedding.
+        hidden: width of the MLP; 0 for the linear map alone. Frozen towers want one.
+        dropout: in the MLP.
+        layer_norm: whether a LayerNorm comes first; towers that end in one (CLIP's) need no other.
+        bias: of the linear map.
+
+    The MLP is linear, GELU, dropout, linear, beside the linear map of the same features and added to it.
+    """
+
+    def forward(self, features: Features) -> Tensor:
+        """`[N, features]` to `[N, width]`, each row of length 1."""
+        return self.mapped(features.pooled)
 
 
 class UnitLength(nn.Module):
@@ -71,24 +79,17 @@ class UnitLength(nn.Module):
         return F.normalize(features.pooled.float(), dim=-1)
 
 
-class TokenProjection(nn.Module):
+class TokenProjection(_Map):
     """Every token of the features to a unit vector: a head for the space `"tokens"`, for late interaction.
 
     Args:
         features: width of the encoder's tokens, which need not be that of its pooled features.
         width: of the embedding's tokens.
-        layer_norm: whether a LayerNorm comes first; towers that end in one need no other.
-        bias: of the linear map.
+        hidden, dropout, layer_norm, bias: as those of `Projection`.
     """
 
     kind = "late"  # of the space in an index
     reads_tokens = True
-
-    def __init__(self, features: int, width: int, *, layer_norm: bool = True, bias: bool = False) -> None:
-        super().__init__()
-        self.features, self.width, self.layer_norm, self.bias = features, width, layer_norm, bias
-        self.norm = nn.LayerNorm(features) if layer_norm else None
-        self.linear = nn.Linear(features, width, bias=bias)
 
     def forward(self, features: Features) -> Tensor:
         """`[N, T, features]` to `[N, T, width]`, each token of length 1; what stands in padding means nothing.
@@ -98,5 +99,4 @@ class TokenProjection(nn.Module):
         """
         if features.tokens is None:
             raise ValueError("this tower gives no tokens, only pooled features: it cannot have a head named 'tokens'")
-        x = features.tokens.to(self.linear.weight.dtype)  # stored ones are in bf16
-        return F.normalize(self.linear(x if self.norm is None else self.norm(x)).float(), dim=-1)
+        return self.mapped(features.tokens.to(self.linear.weight.dtype))  # stored ones are in bf16

@@ -13,7 +13,14 @@ from diptych.encoders.heads import Projection, TokenProjection
 from diptych.models.modes import evaluating
 
 
-def add_token_heads(model: Model, width: int, *, views: Collection[str] = ("image", "text")) -> Model:
+def add_token_heads(
+    model: Model,
+    width: int,
+    *,
+    views: Collection[str] = ("image", "text"),
+    hidden: int = 0,
+    dropout: float = 0.0,
+) -> Model:
     """Give the towers of some views a head `"tokens"`, a `TokenProjection`.
 
     How wide a tower's tokens are is found by running it once on a blank row.
@@ -22,6 +29,7 @@ def add_token_heads(model: Model, width: int, *, views: Collection[str] = ("imag
         model: changed in place, and returned.
         width: of the embedding's tokens; the same for all that are to be compared.
         views: whose towers.
+        hidden, dropout: of the heads' MLP; 0 for a linear map.
 
     Raises:
         ValueError: if a tower gives no tokens.
@@ -29,7 +37,7 @@ def add_token_heads(model: Model, width: int, *, views: Collection[str] = ("imag
     for view in views:
         name = model.route(view).tower
         heads = cast(nn.ModuleDict, model.heads[name])
-        heads["tokens"] = TokenProjection(token_width(model, view), width)
+        heads["tokens"] = TokenProjection(token_width(model, view), width, hidden=hidden, dropout=dropout)
     return model
 
 

@@ -31,7 +31,7 @@ from diptych.models.opening import scheme_of
 from diptych.search.address import cluster_address
 from diptych.search.building import require_replaceable
 from diptych.search.cluster import Cluster
-from diptych.search.embedded import Block, as_query, chosen_spaces
+from diptych.search.embedded import Block, as_query, chosen_spaces, kept_share
 from diptych.search.errors import IndexUnreadable
 from diptych.search.explaining import Reason, reasons
 from diptych.search.fusing import search_fused
@@ -293,7 +293,8 @@ class Searcher:
             text: words, in any script.
             image: instead of words.
             spaces: to search; the rankings of several are fused by reciprocal ranks. `default_space` if empty.
-            rerank: a space in which the first `DEPTH` hits are scored again, exactly.
+            rerank: a space in which the first `DEPTH` hits are scored again, exactly; where vectors and tokens were
+                trained to be added (recipe `every_space`), the score of the vectors stays in.
             limit: how many, at least 1.
             offset: how many to leave out first.
             where: conditions on the payload, see `diptych.search.conditions`.
@@ -311,7 +312,8 @@ class Searcher:
         kind: dict[str, Any] = {"where": where, "exact": exact}
         depth = max(DEPTH, offset + limit)
         if rerank is not None:
-            rescore = by_space(self.index, asked[rerank], space=rerank)
+            keep = kept_share(self.model, asked[rerank]) if list(first) == ["dense"] and rerank == "tokens" else 0.0
+            rescore = by_space(self.index, asked[rerank], space=rerank, keep=keep)
             if len(first) > 1:
                 found = search_fused(self.index, first, depth=depth, limit=depth, **kind)
                 return reranked(found, rescore)[offset : offset + limit]

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
 from torch import Tensor
 
 from diptych.core.embedding import Embedding
-from diptych.scoring import pool_tokens
+from diptych.core.model import Model
+from diptych.scoring import Dot, LateInteraction, Weighted, pool_tokens
 from diptych.search.spaces import Kind, Quantization, Space
 from diptych.search.vectors import Given, GivenVector, Sparse, unpadded
 
@@ -115,3 +116,21 @@ def as_query(embedding: Embedding, name: str, space: Space) -> GivenVector:
         (terms,) = vector.nonzero(as_tuple=True)
         return Sparse(terms.numpy(), vector[terms].float().numpy())
     return np.packbits(vector.numpy() >= 0) if space.kind == "code" else vector.float().numpy()
+
+
+def kept_share(model: Model, tokens: GivenVector) -> float:
+    """How many times the cosine of the vectors is added to the MaxSim of a query's tokens `[T, D]`.
+
+    As the part `"late"` of the model has it, if that is a weighted sum of a `Dot` and a `LateInteraction`; else 0.
+    """
+    late = dict(model.parts.named_children()).get("late")
+    if not isinstance(late, Weighted):
+        return 0.0
+    each = {
+        type(one): weight * cast(Any, one).current_scale().item()
+        for one, weight in zip(late.scorers, late.weights, strict=True)
+    }
+    if set(each) != {Dot, LateInteraction}:
+        return 0.0
+    # MaxSim is a sum over the query's tokens, and the scorer takes their mean.
+    return each[Dot] / each[LateInteraction] * len(np.asarray(tokens))

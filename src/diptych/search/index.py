@@ -328,6 +328,54 @@ class Index:
         queries = check_rows(vectors, self._space(space), rows=None, what="query vectors")
         return self._opened().search(queries, space, limit=limit, offset=offset, where=where, exact=exact, ef=ef)
 
+    def search_again(
+        self,
+        vector: GivenVector,
+        again: GivenVector,
+        *,
+        space: str = "dense",
+        other: str,
+        keep: float = 0.0,
+        depth: int = 100,
+        limit: int = 10,
+        offset: int = 0,
+        where: Mapping[str, object] | None = None,
+        exact: bool = False,
+    ) -> list[Hit]:
+        """The nearest `depth` rows in one space, ranked by their exact scores in another.
+
+        Args:
+            vector: of `space`, as for `search`.
+            again: of `other`.
+            space, other: two of the index's spaces.
+            keep: how many times the score in `space` is added to that in `other`.
+            depth: how many are ranked again; also how far the pages reach.
+            limit, offset, where, exact: as for `search`.
+
+        Raises:
+            ValueError: if an argument is not as above; it says which and how.
+        """
+        if depth < 1 or limit < 1 or offset < 0:
+            raise ValueError(
+                f"depth and limit are at least 1 and offset at least 0; found {depth=}, {limit=}, {offset=}"
+            )
+        queries = [
+            check_rows(self._one(given, name), self._space(name), rows=None, what="query vectors")
+            for given, name in ((vector, space), (again, other))
+        ]
+        return self._opened().search_again(
+            queries[0],
+            space,
+            queries[1],
+            other,
+            depth=depth,
+            keep=keep,
+            limit=limit,
+            offset=offset,
+            where=where,
+            exact=exact,
+        )
+
     def score(self, ids: Sequence[str], vector: GivenVector, *, space: str = "dense") -> dict[str, float]:
         """The exact scores of these rows, and no others, against one vector.
 
@@ -345,12 +393,11 @@ class Index:
         if not asked:
             return {}
         query = check_rows(self._one(vector, space), self._space(space), rows=None, what="query vectors")
-        (hits,) = self._opened().search(query, space, limit=len(asked), among=asked, exact=True)
-        scores = {hit.id: hit.score for hit in hits}
+        scores = self._opened().score(query, space, asked)
         if self._space(space).kind == "lexical":
-            # The inverted index gives no rows of score 0.
+            # Engines give no rows of score 0.
             apart = [name for name in asked if name not in scores]
-            scores |= {record.id: 0.0 for record in self.get(apart)}
+            scores |= {record.id: 0.0 for record in self.get(apart)} if apart else {}
         return dict(sorted(scores.items(), key=lambda item: -item[1]))
 
     def get(self, ids: Sequence[str], *, vectors: bool = False) -> list[Record]:

@@ -74,7 +74,6 @@ class Lexicon:
         limit: int,
         offset: int = 0,
         wanted: Filter | None = None,
-        among: Sequence[str] | None = None,
         without: Set[str] = frozenset(),
     ) -> list[list[Hit]]:
         """As `Shard.search`; rows of score 0 are not found.
@@ -83,18 +82,19 @@ class Lexicon:
             queries: rows that were checked.
             limit, offset: of the page.
             wanted: what the engine is to take, if not all.
-            among: ids of rows, if only they are asked for.
             without: ids of rows to leave out; a set that never changes.
         """
         number = min(offset + limit, max(len(self._postings), 1))
         alive = self._alive(without)
-        if among is not None:
-            rank = self._among(among, alive, wanted)
-        elif wanted is not None:
-            rank = self._filtered(number, alive, wanted)
-        else:
-            rank = self._best(number, alive)
+        rank = self._filtered(number, alive, wanted) if wanted is not None else self._best(number, alive)
         return [self._page(rank(query), limit, offset) for query in queries]
+
+    def score(self, query: Sparse, points: Sequence[UUID]) -> dict[UUID, float]:
+        """The scores of those of these rows that are there, 0 too."""
+        rows = self._postings.rows_of(keys_of(points))
+        there = np.flatnonzero(rows >= 0)
+        scores = self._postings.score(rows[there], query).tolist()
+        return {points[place]: score for place, score in zip(there.tolist(), scores, strict=True)}
 
     def vectors(self, points: Sequence[UUID]) -> list[Sparse]:
         """The rows of these ids, which the engine has, as they are kept."""
@@ -117,25 +117,6 @@ class Lexicon:
     def _best(self, number: int, allowed: NDArray[np.bool_] | None) -> Callable[[Sparse], Ranking]:
         """Ranks the `number` best rows and the equals of the last."""
         return lambda query: self._postings.search(query, number, allowed=allowed, ties=True)
-
-    def _among(
-        self, ids: Sequence[str], alive: NDArray[np.bool_] | None, wanted: Filter | None
-    ) -> Callable[[Sparse], Ranking]:
-        """Ranks these rows only."""
-        rows = np.unique(self._postings.rows_of(keys_of([point_id(one) for one in ids])))
-        rows = rows[rows >= 0]
-        if alive is not None:
-            rows = rows[alive[rows]]
-        if wanted is not None:
-            rows = rows[self._taken(rows, wanted)]
-
-        def rank(query: Sparse) -> Ranking:
-            scores = self._postings.score(rows, query)
-            order = np.argsort(-scores, kind="stable")
-            order = order[scores[order] != 0]
-            return rows[order], scores[order]
-
-        return rank
 
     def _filtered(self, number: int, alive: NDArray[np.bool_] | None, wanted: Filter) -> Callable[[Sparse], Ranking]:
         """Ranks, as `_best`, what the filter takes of the rows that are alive."""

@@ -74,16 +74,30 @@ class Part:
         limit: int,
         offset: int = 0,
         where: Mapping[str, object] | None = None,
-        among: Sequence[str] | None = None,
         exact: bool = False,
         ef: int | None = None,
     ) -> list[list[Hit]]:
         """As `Shard.search`, without the dead rows."""
-        if among is not None:
-            among, dead = [one for one in among if one not in dead], frozenset()
         return self.shard.search(
-            queries, name, limit=limit, offset=offset, where=where, among=among, exact=exact, ef=ef, without=dead
+            queries, name, limit=limit, offset=offset, where=where, exact=exact, ef=ef, without=dead
         )
+
+    def score(self, dead: Set[str], query: Rows, name: str, ids: Sequence[str]) -> dict[str, float]:
+        """As `Shard.score`, without the dead rows."""
+        return self.shard.score(query, name, [one for one in ids if one not in dead] if dead else ids)
+
+    def candidates(
+        self,
+        dead: Set[str],
+        query: Rows,
+        name: str,
+        *,
+        limit: int,
+        where: Mapping[str, object] | None = None,
+        exact: bool = False,
+    ) -> list[tuple[UUID, float]]:
+        """As `Shard.candidates`, without the dead rows."""
+        return self.shard.candidates(query, name, limit=limit, where=where, exact=exact, without=dead)
 
     def get(self, dead: Set[str], ids: Sequence[str], *, vectors: bool) -> list[Record]:
         """As `Shard.get`, without the dead rows."""

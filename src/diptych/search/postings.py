@@ -10,17 +10,20 @@ rows that come and go belong in the engine.
 Term at a time: Zobel & Moffat 2006, "Inverted files for text search engines", section 3.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import torch
 from numpy.typing import ArrayLike, NDArray
 
 from diptych.search.best_rows import BestRows
 from diptych.search.posting_files import Files, open_files, write_files
 from diptych.search.vectors import Float32, Sparse
+
+POSTINGS_AT_ONCE = 1 << 15
 
 
 class Postings:
@@ -129,10 +132,11 @@ class Postings:
                 continue
             scores = buffer[: last - first]
             scores.fill(0)
-            for start, stop, factor in parts:
-                weights = self._weights[start:stop].astype(np.float32)
-                weights *= factor
-                np.add.at(scores, self._rows[start:stop].astype(np.intp), weights)
+            for some in _in_groups(parts):
+                rows = np.concatenate([self._rows[start:stop] for start, stop, _ in some])
+                weights = _as_floats([self._weights[start:stop] for start, stop, _ in some])
+                weights *= np.repeat([factor for *_, factor in some], [stop - start for start, stop, _ in some])
+                np.add.at(scores, rows.astype(np.intp), weights)
             if allowed is not None:
                 scores *= allowed[first:last]
             best.take(first, scores)
@@ -238,6 +242,25 @@ class Postings:
         names = _comparable(self._ids)
         order = np.argsort(names, kind="stable")
         return names[order], order
+
+
+def _as_floats(pieces: Sequence[NDArray[np.float16]]) -> Float32:
+    """Kept weights end to end as float32; by torch, since NumPy converts halves one by one."""
+    return torch.from_numpy(np.concatenate(pieces)).float().numpy()
+
+
+def _in_groups(parts: Sequence[tuple[int, int, np.float32]]) -> Iterator[list[tuple[int, int, np.float32]]]:
+    """Parts in their order, some at a time: so many that calls cost little, so few that arrays stay in the cache."""
+    group: list[tuple[int, int, np.float32]] = []
+    postings = 0
+    for part in parts:
+        group.append(part)
+        postings += part[1] - part[0]
+        if postings >= POSTINGS_AT_ONCE:
+            yield group
+            group, postings = [], 0
+    if group:
+        yield group
 
 
 def _from_zero(lengths: NDArray[Any]) -> NDArray[np.int64]:

@@ -110,16 +110,12 @@ class RemoteStore:
         limit: int,
         offset: int = 0,
         where: Mapping[str, object] | None = None,
-        among: Sequence[str] | None = None,
         exact: bool = False,
         ef: int | None = None,
     ) -> list[list[Hit]]:
         """The nearest rows to each of Q queries in the space `name`, nearest first; as `Shard.search`."""
         space = self.manifest.spaces[name]
         wanted = to_remote_filter(where)
-        if among is not None:
-            chosen = models.HasIdCondition(has_id=[str(point_id(one)) for one in among])
-            wanted = models.Filter(must=[chosen] if wanted is None else [chosen, wanted])
         # The server makes room for as many hits as one asks for, even if there are not as many rows.
         rows = _MANY if offset + limit <= UNCOUNTED else len(self)
 
@@ -147,6 +143,42 @@ class RemoteStore:
             return [by_query.get(i, []) for i in some]
 
         return settled(ask, len(queries), limit=limit, offset=offset, rows=rows)
+
+    def score(self, query: Rows, name: str, ids: Sequence[str]) -> dict[str, float]:
+        """The exact scores of those of these rows that are there, against one query; as `Shard.score`."""
+        if _is_blank(query[0]):
+            return {}
+        space = self.manifest.spaces[name]
+        points = {str(point_id(one)): one for one in ids}
+        request = models.QueryRequest(
+            query=to_remote(space, query[0]),
+            using=name,
+            limit=len(points),
+            filter=models.Filter(must=[models.HasIdCondition(has_id=list(points))]),
+            params=search_params(space, exact=True),
+        )
+        (answer,) = self._now(lambda client, name: client.query_batch_points(name, requests=[request]))
+        return {points[str(point.id)]: score_of(space, point.score) for point in answer.points}
+
+    def search_again(
+        self,
+        query: Rows,
+        name: str,
+        again: Rows,
+        other: str,
+        *,
+        depth: int,
+        keep: float,
+        limit: int,
+        offset: int = 0,
+        where: Mapping[str, object] | None = None,
+        exact: bool = False,
+    ) -> list[Hit]:
+        """The nearest `depth` rows to one query in one space, ranked by their scores in another: two requests."""
+        (hits,) = self.search(query, name, limit=depth, where=where, exact=exact)
+        scores = self.score(again, other, [hit.id for hit in hits]) if hits else {}
+        ranked = [Hit(hit.id, scores.get(hit.id, 0.0) + keep * hit.score, hit.payload) for hit in hits]
+        return sorted(ranked, key=lambda hit: -hit.score)[offset : offset + limit]
 
     def get(self, ids: Sequence[str], *, vectors: bool) -> list[Record]:
         """The rows of these ids, in their order, without those that are not there."""

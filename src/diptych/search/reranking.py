@@ -10,7 +10,8 @@ Source: Matveeva et al. 2006, "High accuracy retrieval with multiple nested rank
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 from diptych.search.fusing import require_page
 from diptych.search.index import Index
@@ -53,6 +54,9 @@ def search_cascade(
         `search_cascade(index, code, by_space(index, vector), space="code", depth=500)`
     """
     require_page(limit, offset)
+    if isinstance(rescore, BySpace) and rescore.index is index:
+        kind: dict[str, Any] = {"where": where, "exact": exact, "depth": depth, "limit": limit, "offset": offset}
+        return index.search_again(vector, rescore.vector, space=space, other=rescore.space, keep=rescore.keep, **kind)
     candidates = index.search(vector, space=space, limit=depth, where=where, exact=exact)
     return reranked(candidates, rescore)[offset : offset + limit]
 
@@ -81,24 +85,38 @@ def reranked(hits: Sequence[Hit], rescore: Rescore) -> list[Hit]:
     )
 
 
-def by_space(index: Index, vector: GivenVector, *, space: str = "dense", keep: float = 0.0) -> Rescore:
+@dataclass(frozen=True, eq=False)
+class BySpace:
+    """A `rescore` that takes the exact score in another space of the index; made by `by_space`."""
+
+    index: Index
+    vector: GivenVector
+    space: str
+    keep: float
+
+    def __call__(self, hits: Sequence[Hit]) -> list[float]:
+        """The scores of hits of this index.
+
+        Raises:
+            ValueError: if a hit is not a row of the index.
+        """
+        scores = self.index.score([hit.id for hit in hits], self.vector, space=self.space)
+        missing = [hit.id for hit in hits if hit.id not in scores]
+        if missing:
+            raise ValueError(f"{self.index.place} has no row {missing[0]!r}; rescore hits of the same index")
+        return [scores[hit.id] + self.keep * hit.score for hit in hits]
+
+
+def by_space(index: Index, vector: GivenVector, *, space: str = "dense", keep: float = 0.0) -> BySpace:
     """A `rescore` that takes the exact score in another space of the index.
+
+    `search_cascade` in the same index then has the index do both stages, which reads ids and payloads of the page
+    alone.
 
     Args:
         index: that found the hits.
         vector, space: as for `Index.search`.
         keep: how many times the score that a hit came with is added; where both know something, as a row's one vector
             and its tokens do, a weight chosen on validation data beats either alone.
-
-    Raises:
-        ValueError: when called, if a hit is not a row of the index.
     """
-
-    def rescore(hits: Sequence[Hit]) -> list[float]:
-        scores = index.score([hit.id for hit in hits], vector, space=space)
-        missing = [hit.id for hit in hits if hit.id not in scores]
-        if missing:
-            raise ValueError(f"{index.place} has no row {missing[0]!r}; rescore hits of the same index")
-        return [scores[hit.id] + keep * hit.score for hit in hits]
-
-    return rescore
+    return BySpace(index, vector, space, keep)

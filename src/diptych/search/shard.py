@@ -192,7 +192,6 @@ class Shard:
         limit: int,
         offset: int = 0,
         where: Mapping[str, object] | None = None,
-        among: Sequence[str] | None = None,
         exact: bool = False,
         ef: int | None = None,
         without: Set[str] = frozenset(),
@@ -204,7 +203,6 @@ class Shard:
             name: of the space.
             limit, offset: of the page.
             where: what the payload must have; the forms are in `diptych.search.conditions`.
-            among: ids of rows, if only they are asked for.
             exact: compare with every row.
             ef: rows in view while a graph is walked; None for `EF`.
             without: ids of rows to leave out.
@@ -213,19 +211,15 @@ class Shard:
             ValueError: if the space is being filled beside the engine; or if `where` is none of those forms.
         """
         wanted = to_filter(where)
-        if name in self._spills:
-            raise ValueError(f"the space {name!r} of {self.folder.parent} is being filled; search it when it is built")
+        self._require_filled(name)
         if name in self._lexicons:
             return self._lexicons[name].search(
-                cast(list[Sparse], queries), limit=limit, offset=offset, wanted=wanted, among=among, without=without
+                cast(list[Sparse], queries), limit=limit, offset=offset, wanted=wanted, without=without
             )
         # The engine makes room for as many hits as one asks for, even if there are not as many rows.
         count = self._engine.info().points_count  # an upper bound; the exact count takes longer than the search
         space = self.spaces[name]
         params, vectors = search_params(space, exact=exact, ef=ef), to_engine(space, queries)
-        if among is not None:
-            chosen = HasIdCondition({point_id(one) for one in among})
-            wanted = Filter(must=[chosen] if wanted is None else [chosen, wanted])
 
         def ask(some: Sequence[int], number: int) -> list[list[Hit]]:
             requests = [
@@ -240,6 +234,61 @@ class Shard:
 
         alive = masked(ask, without, count) if without else ask
         return settled(alive, len(vectors), limit=limit, offset=offset, rows=count)
+
+    def score(self, query: Rows, name: str, ids: Sequence[str]) -> dict[str, float]:
+        """The exact scores, in the space `name`, of those of these rows that are there.
+
+        Args:
+            query: one row that was checked.
+            name: of the space.
+            ids: of the rows, each once.
+
+        Raises:
+            ValueError: if the space is being filled beside the engine.
+        """
+        points = {point_id(one): one for one in ids}
+        return {points[point]: score for point, score in self.scores_of(query, name, list(points)).items()}
+
+    def scores_of(self, query: Rows, name: str, points: Sequence[UUID]) -> dict[UUID, float]:
+        """As `score`, of rows given by the engine's ids."""
+        self._require_filled(name)
+        if name in self._lexicons:
+            return self._lexicons[name].score(cast(list[Sparse], query)[0], points)
+        # Filtered by ids the engine scores the named rows only.
+        chosen = Filter(must=[HasIdCondition(set(points))])
+        return dict(self._found(query, name, len(points), chosen, exact=True))
+
+    def candidates(
+        self,
+        query: Rows,
+        name: str,
+        *,
+        limit: int,
+        where: Mapping[str, object] | None = None,
+        exact: bool = False,
+        without: Set[str] = frozenset(),
+    ) -> list[tuple[UUID, float]]:
+        """The engine's ids of the nearest rows to one query and their scores, nearest first; as `search`."""
+        if self.spaces[name].kind == "dense" and not without:  # where many are equal, `search` settles which are first
+            return self._found(query, name, min(limit, self._engine.info().points_count), to_filter(where), exact=exact)
+        (hits,) = self.search(query, name, limit=limit, where=where, exact=exact, without=without)
+        return [(point_id(hit.id), hit.score) for hit in hits]
+
+    def rows_of(self, points: Sequence[UUID]) -> dict[UUID, tuple[str, dict[str, object]]]:
+        """The ids and payloads of rows that there are, by the engine's ids."""
+        records = self._engine.retrieve(list(points), True, False)
+        return {cast(UUID, record.id): split_payload(record.payload) for record in records}
+
+    def _found(
+        self, query: Rows, name: str, limit: int, wanted: Filter | None, *, exact: bool
+    ) -> list[tuple[UUID, float]]:
+        """What the engine finds for one query, without payloads."""
+        space = self.spaces[name]
+        nearest = Query.Nearest(to_engine(space, query)[0], using=name)
+        params = search_params(space, exact=exact)
+        request = QueryRequest(limit, 0, nearest, None, None, False, wanted, None, params)
+        (found,) = self._engine.query_batch(QueryBatchRequest([request]))
+        return [(cast(UUID, point.id), score_of(space, point.score)) for point in found]
 
     def get(self, ids: Sequence[str], *, vectors: bool) -> list[Record]:
         """The rows of these ids, in their order, without those that are not there."""
@@ -302,6 +351,11 @@ class Shard:
             spill.close()
         self._spills, self._lexicons = {}, {}
         self._engine.close()
+
+    def _require_filled(self, name: str) -> None:
+        """Raise if a space is being filled beside the engine."""
+        if name in self._spills:
+            raise ValueError(f"the space {name!r} of {self.folder.parent} is being filled; search it when it is built")
 
     @property
     def _apart(self) -> Mapping[str, Spill | Lexicon]:

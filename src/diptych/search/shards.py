@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import UUID
 
 from diptych.data.replacing import replacement
 from diptych.search.copying import link_folder
@@ -19,6 +20,7 @@ from diptych.search.filters import to_filter
 from diptych.search.manifest import Manifest
 from diptych.search.parts import Part
 from diptych.search.points import Hit, Record
+from diptych.search.shard import Shard
 from diptych.search.tombstones import Dead, read_tombstones, write_tombstones
 from diptych.search.vectors import Rows
 
@@ -72,7 +74,6 @@ class Shards:
         limit: int,
         offset: int = 0,
         where: Mapping[str, object] | None = None,
-        among: Sequence[str] | None = None,
         exact: bool = False,
         ef: int | None = None,
     ) -> list[list[Hit]]:
@@ -83,9 +84,7 @@ class Shards:
             alone = len(asked) == 1
             number, first = (limit, offset) if alone else (offset + limit, 0)
             answers = [
-                part.search(
-                    dead, queries, name, limit=number, offset=first, where=where, among=among, exact=exact, ef=ef
-                )
+                part.search(dead, queries, name, limit=number, offset=first, where=where, exact=exact, ef=ef)
                 for part, dead in asked
             ]
         if not answers:
@@ -94,6 +93,58 @@ class Shards:
         if alone:
             return answers[0]
         return [_merged(pages)[offset : offset + limit] for pages in zip(*answers, strict=True)]
+
+    def score(self, query: Rows, name: str, ids: Sequence[str]) -> dict[str, float]:
+        """The exact scores of those of these rows that are there, against one query."""
+        scores: dict[str, float] = {}
+        with self._pinned() as parts:
+            for part, dead in parts:
+                scores |= part.score(dead, query, name, ids)
+        return scores
+
+    def search_again(
+        self,
+        query: Rows,
+        name: str,
+        again: Rows,
+        other: str,
+        *,
+        depth: int,
+        keep: float,
+        limit: int,
+        offset: int = 0,
+        where: Mapping[str, object] | None = None,
+        exact: bool = False,
+    ) -> list[Hit]:
+        """The nearest `depth` rows to one query in the space `name`, ranked by their scores in the space `other`.
+
+        Ids and payloads are read of the page alone. Equals stay in the order of the first space.
+        """
+        with self._pinned() as parts:
+            found = [
+                (score, part.shard, point)
+                for part, dead in parts
+                if not part.empty(dead)
+                for point, score in part.candidates(dead, query, name, limit=depth, where=where, exact=exact)
+            ]
+            if not found:
+                to_filter(where)  # a wrong filter is told even where there is nothing to filter
+                return []
+            first = sorted(found, key=lambda one: -one[0])[:depth]
+            points: dict[Shard, list[UUID]] = {}
+            for _, shard, point in first:
+                points.setdefault(shard, []).append(point)
+            second = {shard: shard.scores_of(again, other, own) for shard, own in points.items()}
+            ranked = sorted(
+                ((second[shard].get(point, 0.0) + keep * score, shard, point) for score, shard, point in first),
+                key=lambda one: -one[0],
+            )
+            page = ranked[offset : offset + limit]
+            rows = {
+                shard: shard.rows_of([point for _, of, point in page if of is shard])
+                for shard in {shard for _, shard, _ in page}
+            }
+            return [Hit(rows[shard][point][0], score, rows[shard][point][1]) for score, shard, point in page]
 
     def get(self, ids: Sequence[str], *, vectors: bool) -> list[Record]:
         """The rows of these ids, in their order, without those that are not there."""

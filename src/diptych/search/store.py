@@ -41,11 +41,40 @@ class Store(Protocol):
         limit: int,
         offset: int = 0,
         where: Mapping[str, object] | None = None,
-        among: Sequence[str] | None = None,
         exact: bool = False,
         ef: int | None = None,
     ) -> list[list[Hit]]:
         """The nearest rows to each query in the space `name`; equal scores are settled by id."""
+        ...
+
+    def score(self, query: Rows, name: str, ids: Sequence[str]) -> dict[str, float]:
+        """The exact scores, in the space `name`, of those of these rows that are there, against one query.
+
+        In a lexical space a row of score 0 may be missing.
+        """
+        ...
+
+    def search_again(
+        self,
+        query: Rows,
+        name: str,
+        again: Rows,
+        other: str,
+        *,
+        depth: int,
+        keep: float,
+        limit: int,
+        offset: int = 0,
+        where: Mapping[str, object] | None = None,
+        exact: bool = False,
+    ) -> list[Hit]:
+        """The nearest `depth` rows to one query in the space `name`, ranked by their exact scores in the space `other`.
+
+        Args:
+            query: one row of `name`.
+            again: one row of `other`.
+            keep: how many times the first score is added.
+        """
         ...
 
     def get(self, ids: Sequence[str], *, vectors: bool) -> list[Record]:

@@ -49,7 +49,7 @@ _QUANTIZED: dict[Quantization, Any] = {
 # Rows in view while a graph is walked: more find more, and take longer.
 EF = 128
 # How many times the wanted hits are taken by their small copies and scored again with the originals.
-OVERSAMPLING: dict[Quantization, float] = {"scalar": 2.0, "product": 4.0, "binary": 4.0}
+OVERSAMPLING: dict[Quantization, float] = {"scalar": 2.0, "product": 4.0, "binary": 32.0}
 # Without edges there is no graph: every row is compared.
 _NO_GRAPH = HnswIndexConfig(m=0, ef_construct=100, full_scan_threshold=10_000)
 

@@ -1,10 +1,12 @@
 """One model for an index of every space: dense vectors, weights of terms, tokens and codes of the same two towers.
 
-    loss = InfoNCE(dot) + InfoNCE(terms) + InfoNCE(tokens) + InfoNCE(codes) + quantization * Q + bit_balance * B
+    loss = InfoNCE(dot) + InfoNCE(terms) + InfoNCE(dot' + tokens) + InfoNCE(codes) + quantization * Q + bit_balance * B
 
 Not a published system, but four side by side: CLIP's vectors, a learned vocabulary over them (`TermHead`), FILIP's
-tokens, and deep hashing's bits, which share the frozen or trained towers. With frozen ones tokens and codes learn what
-they would alone, so this is also how kinds of search are compared fairly: same towers, data, order and steps. Use it
+tokens, and deep hashing's bits, which share the frozen or trained towers. Tokens are trained as they are searched, to
+rank again what the vectors found: their score is added to that of the vectors (at a scale of its own), so they learn
+what one vector misses; alone they find less. Codes learn from frozen towers what they would alone, so this is also how
+kinds of search are compared fairly: same towers, data, order and steps. Use it
 where `diptych index` is to fill several spaces at once; leave out what is not wanted with a weight of 0. For words that
 explain a score take `lexvla` or `vdr`.
 """
@@ -21,7 +23,7 @@ from diptych.data.transforms import RandomAffine
 from diptych.encoders import Codebook, HashHead, TermHead
 from diptych.models import Towers, add_token_heads, dual_encoder
 from diptych.objectives import BitBalance, InfoNCE, Quantization
-from diptych.scoring import Dot, Hamming, LateInteraction, Lexical
+from diptych.scoring import Dot, Hamming, LateInteraction, Lexical, Weighted
 from diptych.training.recipe import Phase, Recipe, Schedule
 from diptych.training.sampling import Sampling
 
@@ -56,7 +58,7 @@ def recipe(
         terms: of the learned vocabulary.
         image_terms: the most that an image keeps: they make the index's size.
         text_terms: the most that a text keeps: they make a search's time.
-        late: weight of the contrast of tokens; 0 for none.
+        late: weight of the contrast of vectors and tokens together; 0 for no tokens.
         token_width: of a token.
         code: weight of the contrast of codes; 0 for none.
         bits: of a code; a multiple of 8 can be packed.
@@ -78,8 +80,8 @@ def recipe(
         model.parts["lexical"] = Lexical(1 / temperature)
         objective = objective + lexical * InfoNCE(scorer="lexical")
     if late:
-        add_token_heads(model, token_width)
-        model.parts["late"] = LateInteraction(1 / temperature)
+        add_token_heads(model, token_width, hidden=towers.hidden, dropout=towers.dropout)
+        model.parts["late"] = Weighted([Dot(1 / temperature), LateInteraction(1 / temperature)], [1.0, 1.0])
         objective = objective + late * InfoNCE(scorer="late")
     if code:
         for name, own in heads.items():
