@@ -3,7 +3,7 @@
 Of unit vectors x of images and y of texts:
 
     gap           = |mean of x - mean of y|, 0 to 2
-    separability  = share of held-out rows whose kind a linear classifier names, 1/2 is chance
+    separability  = share of held-out rows whose kind a linear classifier names; 1/2 is chance
     alignment     = mean over pairs that share a key of |x - y|^2, 0 to 4; lower is closer
     uniformity    = log of the mean over pairs of rows of one kind of exp(-2 |x - x'|^2), -8 to 0; lower is more even
     effective rank = exp of the entropy of singular values made to sum to 1, 1 to D
@@ -31,7 +31,7 @@ within a kind; the AUROC as its measure is ours).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,7 +67,7 @@ class Geometry:
 
     Attributes:
         gap: 0 to 2.
-        separability: balanced accuracy on the held-out half, 0 to 1.
+        separability: balanced accuracy on the held-out half, 0 to 1; NaN if the keys leave none to hold out.
         alignment: 0 to 4; NaN if no image and text share a key.
         image_uniformity, text_uniformity: -8 to 0.
         image_effective_rank, text_effective_rank, image_participation, text_participation: 1 to the width.
@@ -131,8 +131,8 @@ def geometry(
         See its attributes.
 
     Raises:
-        ValueError: if shapes do not fit, there are fewer than 4 rows of a kind, a row is zero or not finite, or `k` or
-            `chunk` is below 1.
+        ValueError: if shapes do not fit, there are fewer than 2 rows of a kind or all are equal, a row is zero or not
+            finite, or `k` or `chunk` is below 1.
 
     Example:
         >>> rows = torch.eye(4)
@@ -143,12 +143,18 @@ def geometry(
     if k < 1 or chunk < 1:
         raise ValueError(f"k is {k} and chunk is {chunk}; each must be at least 1")
     image, text = unit_rows(image, "image"), unit_rows(text, "text")
+    _check_width(image, text)
+    _check_keys(image, image_keys, "image")
+    _check_keys(text, text_keys, "text")
+    dtype = torch.promote_types(image.dtype, text.dtype)
+    image, text = image.to(dtype), text.to(dtype)
     to_image = occurrences(text, image, k=k, chunk=chunk)
     to_text = occurrences(image, text, k=k, chunk=chunk)
+    across = similarity_across(image, text, image_keys, text_keys, chunk=chunk)
     return Geometry(
         gap=modality_gap(image, text),
-        separability=linear_separability(image, text),
-        alignment=alignment(image, text, image_keys, text_keys, chunk=chunk),
+        separability=linear_separability(image, text, image_keys, text_keys),
+        alignment=2 - 2 * across.same,  # as `alignment`, without comparing all pairs again
         image_uniformity=uniformity(image, chunk=chunk),
         text_uniformity=uniformity(text, chunk=chunk),
         image_effective_rank=effective_rank(image),
@@ -161,7 +167,7 @@ def geometry(
         text_antihubs=(to_text == 0).double().mean().item(),
         within_images=similarity_within(image, image_keys, chunk=chunk),
         within_texts=similarity_within(text, text_keys, chunk=chunk),
-        across=similarity_across(image, text, image_keys, text_keys, chunk=chunk),
+        across=across,
     )
 
 
@@ -196,41 +202,46 @@ def modality_gap(image: Tensor, text: Tensor) -> float:
     return (image.double().mean(0) - text.double().mean(0)).norm().item()
 
 
-def linear_separability(image: Tensor, text: Tensor, *, ridge: float = 1e-3, seed: int = 0) -> float:
+def linear_separability(
+    image: Tensor, text: Tensor, image_keys: Tensor, text_keys: Tensor, *, ridge: float = 1e-3, seed: int = 0
+) -> float:
     """How often a linear classifier tells images from texts that it has not seen: the mean of the share of either.
 
-    It is ridge regression to +1 and -1, either kind weighing as much, fitted in closed form on a random half of each
-    and measured on the other. A classifier trained for longer may find more, so this is a lower bound.
+    It is ridge regression to +1 and -1, either kind weighing as much, fitted in closed form on the rows of a random
+    half of the keys and measured on those of the other. (Were an image's texts in the other half, what the means of
+    the halves have by chance would be turned around there, and kinds that lie alike would seem less so than chance.)
+    A classifier trained for longer may find more, so this is a lower bound.
 
     Args:
-        image: `[N, D]`.
-        text: `[M, D]`.
+        image, text: `[N, D]` and `[M, D]`.
+        image_keys, text_keys: `[N, K]` and `[M, L]` int64, -1 pads; a row goes by its least key.
         ridge: the penalty, as a share of the mean variance of a dimension, above 0.
         seed: of the halves.
 
     Returns:
-        0 to 1; 1/2 where they lie alike. A row on the border is wrong.
+        0 to 1; 1/2 where they lie alike. A row on the border counts half. NaN where the keys leave a kind without a
+        row in either half.
 
     Raises:
-        ValueError: if widths differ or there are fewer than 4 rows of a kind.
+        ValueError: if keys and rows differ in number, or widths differ.
     """
     _check_width(image, text)
-    if min(len(image), len(text)) < 4:
-        raise ValueError(f"there are {len(image)} images and {len(text)} texts; 4 of each are needed to hold half out")
-    generator = torch.Generator().manual_seed(seed)
-    halves = []
-    for rows in (image, text):
-        order = torch.randperm(len(rows), generator=generator).to(rows.device)
-        halves.append([part.double() for part in rows[order].tensor_split(2)])
-    (image_seen, image_held), (text_seen, text_held) = halves
-    centre = (image_seen.mean(0) + text_seen.mean(0)) / 2
-    seen = [rows - centre for rows in (image_seen, text_seen)]
-    covariance = sum(rows.T @ rows / (2 * len(rows)) for rows in seen)
-    assert isinstance(covariance, Tensor)
+    _check_keys(image, image_keys, "image")
+    _check_keys(text, text_keys, "text")
+    seen_image, seen_text = _halves(image_keys, text_keys, seed)
+    kinds = [(image.double(), seen_image.to(image.device)), (text.double(), seen_text.to(text.device))]
+    seen = [rows[half] for rows, half in kinds]
+    held = [rows[~half] for rows, half in kinds]
+    if not all(len(rows) for rows in (*seen, *held)):
+        return math.nan
+    centre = (seen[0].mean(0) + seen[1].mean(0)) / 2
+    apart = (seen[0].mean(0) - seen[1].mean(0)) / 2
+    covariance = sum(((rows - centre).T @ (rows - centre) / (2 * len(rows)) for rows in seen), torch.zeros_like(apart))
     covariance.diagonal().add_(ridge * covariance.diagonal().mean() + torch.finfo(torch.float64).tiny)
-    direction = torch.linalg.solve(covariance, (seen[0].mean(0) - seen[1].mean(0)) / 2)
-    right = ((image_held - centre) @ direction > 0, (text_held - centre) @ direction < 0)
-    return sum(side.double().mean().item() for side in right) / 2
+    direction = torch.linalg.solve(covariance, apart)
+    image_right = (((held[0] - centre) @ direction).sign() + 1).mean().item() / 2
+    text_right = ((-(held[1] - centre) @ direction).sign() + 1).mean().item() / 2
+    return (image_right + text_right) / 2
 
 
 def alignment(image: Tensor, text: Tensor, image_keys: Tensor, text_keys: Tensor, *, chunk: int = 512) -> float:
@@ -243,16 +254,20 @@ def alignment(image: Tensor, text: Tensor, image_keys: Tensor, text_keys: Tensor
 
     Returns:
         0 to 4; NaN if none share a key.
+
+    Raises:
+        ValueError: if keys and rows differ in number, or widths differ.
     """
+    _check_width(image, text)
     _check_keys(image, image_keys, "image")
     _check_keys(text, text_keys, "text")
     index = KeyIndex.of(text_keys)
     total, pairs = 0.0, 0
     for start in range(0, len(image), chunk):
-        row, column = _pairs(index, image_keys[start : start + chunk], text.device)
-        total += (image[start + row] - text[column]).double().square().sum().item()
-        pairs += len(row)
-    return total / pairs if pairs else math.nan
+        cosines = image[start : start + chunk] @ text.T
+        same = cosines[_pairs(index, image_keys[start : start + chunk], text.device)]
+        total, pairs = total + same.sum(dtype=torch.float64).item(), pairs + len(same)
+    return 2 - 2 * total / pairs if pairs else math.nan  # |x - y|^2 is 2 - 2 cos
 
 
 def uniformity(rows: Tensor, *, t: float = 2.0, chunk: int = 512) -> float:
@@ -265,15 +280,15 @@ def uniformity(rows: Tensor, *, t: float = 2.0, chunk: int = 512) -> float:
         ValueError: if there are fewer than 2 rows.
 
     Example:
-        >>> uniformity(torch.tensor([[1.0, 0.0], [-1.0, 0.0]]))
+        >>> round(uniformity(torch.tensor([[1.0, 0.0], [-1.0, 0.0]])), 5)
         -8.0
     """
     if len(rows) < 2:
         raise ValueError(f"there are {len(rows)} rows; uniformity is of pairs")
     total = 0.0
-    for _, cosines in _above(rows, chunk):
-        # |x - x'|^2 is 2 - 2 cos; what is not above the diagonal adds exp(-inf).
-        total += cosines.mul_(2 * t).sub_(2 * t).exp_().sum(dtype=torch.float64).item()
+    for _, cosines in _from_diagonal(rows, chunk):
+        for once in _each_once(cosines):
+            total += (2 * t * (once - 1)).exp_().sum(dtype=torch.float64).item()  # |x - x'|^2 is 2 - 2 cos
     return math.log(total / (len(rows) * (len(rows) - 1) / 2))
 
 
@@ -340,11 +355,11 @@ def similarity_within(rows: Tensor, keys: Tensor, *, chunk: int = 512) -> PairSi
     """
     _check_keys(rows, keys, "rows")
     tally, index = _Tally(rows.device), KeyIndex.of(keys)
-    for start, cosines in _above(rows, chunk):
+    for start, cosines in _from_diagonal(rows, chunk):
         row, column = _pairs(index, keys[start : start + chunk], rows.device)
         column = column - start
         row, column = row[column > row], column[column > row]
-        tally.add(cosines, cosines[row, column])
+        tally.add(_each_once(cosines), cosines[row, column])
     return tally.measure()
 
 
@@ -362,7 +377,7 @@ def similarity_across(
     tally, index = _Tally(image.device), KeyIndex.of(text_keys)
     for start in range(0, len(image), chunk):
         cosines = image[start : start + chunk] @ text.T
-        tally.add(cosines, cosines[_pairs(index, image_keys[start : start + chunk], image.device)])
+        tally.add([cosines], cosines[_pairs(index, image_keys[start : start + chunk], image.device)])
     return tally.measure()
 
 
@@ -373,18 +388,18 @@ class _Tally:
         self.every, self.same = (torch.zeros(BINS, dtype=torch.int64, device=device) for _ in range(2))
         self.every_sum = self.same_sum = 0.0
 
-    def add(self, cosines: Tensor, same: Tensor) -> None:
-        """Count `[n, m]` cosines, leaving out those of minus infinity, and those among them that share a key."""
+    def add(self, every: Sequence[Tensor], same: Tensor) -> None:
+        """Count some cosines, of any shapes, and those among them of pairs that share a key."""
         self.same += self._counted(same)
         self.same_sum += same.sum(dtype=torch.float64).item()
-        finite = cosines[cosines.isfinite()] if torch.isinf(cosines).any() else cosines.flatten()
-        self.every += self._counted(finite)
-        self.every_sum += finite.sum(dtype=torch.float64).item()
+        for cosines in every:
+            self.every += self._counted(cosines)
+            self.every_sum += cosines.sum(dtype=torch.float64).item()
 
     def measure(self) -> PairSimilarity:
         other = self.every - self.same
         same_pairs, other_pairs = int(self.same.sum()), int(other.sum())
-        below = other.cumsum(0).double() - other / 2  # of others, half of the same bin
+        below = other.cumsum(0).double() - other.double() / 2  # half of its own bin
         both = same_pairs and other_pairs
         return PairSimilarity(
             same=self.same_sum / same_pairs if same_pairs else math.nan,
@@ -395,17 +410,21 @@ class _Tally:
         )
 
     def _counted(self, cosines: Tensor) -> Tensor:
-        place = ((cosines.clamp(-1, 1) + 1) * (BINS / 2)).long().clamp_(max=BINS - 1)
+        place = cosines.flatten().add(1).mul_(BINS / 2).clamp_(0, BINS - 1).long()
         return torch.bincount(place, minlength=BINS)
 
 
-def _above(rows: Tensor, chunk: int) -> Iterator[tuple[int, Tensor]]:
-    """The cosines of every pair of different rows once: a start, and `[c, N - start]`, minus infinity where i >= j."""
+def _from_diagonal(rows: Tensor, chunk: int) -> Iterator[tuple[int, Tensor]]:
+    """Chunks of rows against themselves and all later ones: a start, and cosines `[c, N - start]`."""
     for start in range(0, len(rows), chunk):
-        cosines = rows[start : start + chunk] @ rows[start:].T
-        square = cosines[:, : len(cosines)]
-        square.masked_fill_(torch.ones_like(square, dtype=torch.bool).tril(), -torch.inf)
-        yield start, cosines
+        yield start, rows[start : start + chunk] @ rows[start:].T
+
+
+def _each_once(cosines: Tensor) -> tuple[Tensor, Tensor]:
+    """Of `[c, N - start]` the pairs of different rows, each once: those within the chunk, and those with later rows."""
+    c = len(cosines)
+    within = torch.ones(c, c, dtype=torch.bool, device=cosines.device).triu(1)
+    return cosines[:, :c][within], cosines[:, c:]
 
 
 def _pairs(index: KeyIndex, keys: Tensor, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -413,6 +432,19 @@ def _pairs(index: KeyIndex, keys: Tensor, device: torch.device) -> tuple[Tensor,
     columns = index.sharing(keys)
     row, place = (columns >= 0).nonzero(as_tuple=True)
     return row.to(device), columns[row, place].to(device)
+
+
+def _halves(image_keys: Tensor, text_keys: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """Which rows are in the first half `[N]` and `[M]` bool: those whose least key is; one without key by itself."""
+    no_key = torch.iinfo(torch.int64).max
+    least = torch.cat([keys.cpu().masked_fill(keys.cpu() < 0, no_key).amin(1) for keys in (image_keys, text_keys)])
+    loose = least == no_key
+    least[loose] = -1 - torch.arange(int(loose.sum()))  # keys are not negative, so these are of their own
+    distinct, own = least.unique(return_inverse=True)
+    order = torch.randperm(len(distinct), generator=torch.Generator().manual_seed(seed))
+    first = order < (len(distinct) + 1) // 2
+    image_half, text_half = first[own].tensor_split([len(image_keys)])
+    return image_half, text_half
 
 
 def _spectrum(rows: Tensor) -> Tensor:

@@ -6,8 +6,8 @@ in language k, of the K languages it is told in:
     MRV = mean over pictures j of 1/K * sum over k of (r_jk - mean over k of r_jk)^2
 
 0 says that every language puts every picture in the same place; it is the square of a number of places, and one
-picture at rank 1 in one language and 1,000 in another adds a quarter of a million, so it is to be read beside the mean
-deviation, which is its root taken picture by picture. Both grow with the gallery: compare equal galleries.
+picture at rank 1 in one language and 1,000 in another has a variance of a quarter of a million, so it is to be read
+beside the mean deviation, whose root is taken picture by picture. Both grow with the gallery: compare equal galleries.
 
 Use it for text-to-image retrieval in several languages, or with several phrasings in the place of languages; and for
 image-to-text with a gallery for each language, where r_jk is the rank of picture j's best text.

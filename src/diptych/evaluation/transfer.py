@@ -105,8 +105,8 @@ def forgetting(accuracy: Tensor) -> float:
     """How much tasks lost since each was at its best before the last one was learned, on average, -1 to 1.
 
     Args:
-        accuracy: `[T, T]`, task i after learning tasks 0 to t. Entries above the diagonal (a task not learned yet) count
-            too, unless they are NaN, as where they were not measured.
+        accuracy: `[T, T]`, task i after learning tasks 0 to t. Entries above the diagonal (a task not learned yet)
+            count too, unless they are NaN, as where they were not measured.
 
     Raises:
         ValueError: if the matrix is not square, has fewer than 2 tasks, or is NaN on or below the diagonal.
