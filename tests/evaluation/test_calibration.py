@@ -90,7 +90,7 @@ def test_the_temperature_is_the_one_that_a_search_finds(scale: float) -> None:
         return F.cross_entropy(logits / math.exp(log_t), labels).item()
 
     centre = math.log(2 * scale)
-    searched = float(fminbound(loss, centre - 3, centre + 3, xtol=1e-9))
+    searched = np.asarray(fminbound(loss, centre - 3, centre + 3, xtol=1e-9)).item()
     ours = fit_temperature(logits, labels)
     assert math.log(ours) == pytest.approx(searched, abs=1e-4)  # where the loss is flat to 1e-9
     assert loss(math.log(ours)) <= loss(searched) + 1e-12

@@ -143,7 +143,7 @@ def test_the_gap_and_what_a_classifier_sees_of_it() -> None:
 
 
 def test_texts_stay_in_the_half_of_their_image() -> None:
-    """Kinds that lie alike, five texts by each image: with the two apart, held-out rows would fall on the wrong side."""
+    """Kinds that lie alike, five texts by each image: with the two apart, held-out rows fall on the wrong side."""
     image, own = unit(300, 0, 64), torch.arange(300)[:, None]
     text = F.normalize(image.repeat(5, 1) + 0.1 * unit(1500, 1, 64), dim=1)
     together = linear_separability(image, text, own, own.repeat(5, 1))
