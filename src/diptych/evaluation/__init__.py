@@ -1,6 +1,6 @@
 """Measure what a model learned: retrieval, classification, its scores, its space, and the page that shows them.
 
-Every measure loses ties, names what chance would get, and says what it could not measure. `evaluate`, `calibration`,
+Rankings lose ties; measures name what chance would get, and say what they could not measure. `evaluate`, `calibration`,
 `geometry` and `transfer` are to be had from the modules of their names.
 """
 

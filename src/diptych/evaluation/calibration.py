@@ -159,7 +159,7 @@ def calibration(probabilities: Tensor, labels: Tensor, *, bins: int = 15) -> Cal
         (0.5, 0.35, 0.37)
     """
     labels = _check(probabilities, labels)
-    sums = probabilities.double().sum(1)
+    sums = probabilities.sum(1, dtype=torch.float64)
     wrong = ~((probabilities >= 0).all(1) & ((sums - 1).abs() <= 1e-3))
     if wrong.any():
         row = int(wrong.nonzero()[0, 0])
@@ -171,7 +171,7 @@ def calibration(probabilities: Tensor, labels: Tensor, *, bins: int = 15) -> Cal
     confidence = probabilities.amax(1)
     right = (probabilities >= own).sum(1) == 1
     found = reliability(confidence.double().clamp(max=1), right, bins=bins)
-    # A class at a time, so that no second [N, C] matrix is made.
+    # A class at a time, so that no second [N, C] matrix of floats is made.
     classes = list(enumerate(probabilities.unbind(1)))
     errors = [reliability(p.double().clamp(max=1), labels == j, bins=bins).expected_error for j, p in classes]
     brier = sum((p.double() - (labels == j).double()).square().sum().item() for j, p in classes) / len(labels)
