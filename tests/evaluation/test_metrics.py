@@ -11,6 +11,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score
+from torchmetrics.functional.retrieval import (
+    retrieval_average_precision,
+    retrieval_precision,
+    retrieval_r_precision,
+    retrieval_reciprocal_rank,
+)
 
 from diptych.evaluation import metrics
 
@@ -99,6 +105,54 @@ def test_average_precision_is_that_of_scikit_learn_where_nothing_ties() -> None:
     ours = metrics.average_precision(metrics.positive_ranks(torch.from_numpy(scores), torch.from_numpy(positives)))
     theirs = [average_precision_score(right, row) for right, row in zip(positives, scores, strict=True)]
     assert ours.tolist() == pytest.approx(theirs)
+
+
+@pytest.mark.parametrize("k", [1, 7, 50, 200])
+def test_precisions_are_those_of_torchmetrics_where_nothing_ties(k: int) -> None:
+    rng = np.random.default_rng(1)
+    scores = 1 + torch.from_numpy(rng.permuted(np.tile(np.arange(200.0), (20, 1)), axis=1))  # to them 0 is not found
+    positives = torch.from_numpy(rng.random((20, 200)) < 0.1)
+    positives[0], positives[1] = False, torch.arange(200) == 5
+    ranks = metrics.positive_ranks(scores, positives)
+    precision, of_r = metrics.precision_at(ranks, k), metrics.r_precision(ranks)
+    average = metrics.average_precision(ranks)
+    assert precision[0].isnan() and of_r[0].isnan() and average[0].isnan()
+    pairs = list(zip(scores[1:], positives[1:], strict=True))
+    assert precision[1:].tolist() == pytest.approx([float(retrieval_precision(*pair, top_k=k)) for pair in pairs])
+    assert of_r[1:].tolist() == pytest.approx([float(retrieval_r_precision(*pair)) for pair in pairs])
+    assert average[1:].tolist() == pytest.approx([float(retrieval_average_precision(*pair)) for pair in pairs])
+    reciprocal = [float(retrieval_reciprocal_rank(*pair, top_k=k)) for pair in pairs]
+    assert metrics.mean_reciprocal_rank(ranks, k) == pytest.approx(np.mean(reciprocal))
+
+
+def test_average_precision_at_k_is_that_of_inquire() -> None:
+    """The mean precision of those found among the first k, times their share of those that could be."""
+    rng = np.random.default_rng(2)
+    scores = rng.permuted(np.tile(np.arange(100.0), (10, 1)), axis=1)
+    positives = rng.random((10, 100)) < np.linspace(0.02, 0.9, 10)[:, None]
+    positives[:, 0] = True
+    ours = metrics.average_precision(metrics.positive_ranks(torch.from_numpy(scores), torch.from_numpy(positives)), 20)
+    theirs = []
+    for right, row in zip(positives, scores, strict=True):
+        first = np.argsort(-row)[:20]
+        found = right[first].sum()
+        precision = average_precision_score(right[first], row[first]) if found else 0.0
+        theirs.append(precision * found / min(right.sum(), 20))
+    assert ours.tolist() == pytest.approx(theirs)
+
+
+def test_precisions_worked_by_hand() -> None:
+    ranks = torch.tensor([[1, 3, 4], [2, 0, 0], [0, 0, 0]])
+    assert metrics.precision_at(ranks, 2)[:2].tolist() == [0.5, 0.5]
+    assert metrics.precision_at(ranks, 8)[:2].tolist() == [3 / 8, 1 / 8]  # rows that a small gallery lacks are wrong
+    assert metrics.r_precision(ranks)[:2].tolist() == [2 / 3, 0.0]
+    assert metrics.mean_reciprocal_rank(ranks) == 0.75
+    assert metrics.mean_reciprocal_rank(ranks, 1) == 0.5
+    tied = metrics.positive_ranks(torch.zeros(1, 4), torch.tensor([[True, True, False, False]]))
+    assert metrics.precision_at(tied, 2).item() == metrics.r_precision(tied).item() == 0.0
+    for measure in (metrics.precision_at, metrics.mean_reciprocal_rank):
+        with pytest.raises(ValueError, match="k is 0"):
+            measure(ranks, 0)
 
 
 @pytest.mark.parametrize(("gallery", "p", "k"), [(5, 1, 1), (6, 2, 3), (7, 3, 4), (7, 5, 3), (4, 4, 1), (4, 1, 9)])
