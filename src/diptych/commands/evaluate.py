@@ -40,7 +40,7 @@ def evaluate(argv: Sequence[str]) -> None:
     add_data(parser)
     parser.add_argument("--split", type=str | None, default=None, help=SPLIT_HELP)
     parser.add_argument("--classify", type=str | None, default=None, help=CLASSIFY_HELP)
-    parser.add_argument("--tasks", type=list[str] | None, nargs="+", default=None, help=tasks_help())
+    parser.add_argument("--tasks", type=str, nargs="+", default=None, help=tasks_help())
     parser.add_argument("--json", type=Path | None, default=None, help=JSON_HELP)
     parser.add_argument("--report", type=Path | None, default=None, help="the page; default: RUN/report.html")
     args = parse(parser, argv)

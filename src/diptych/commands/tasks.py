@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from diptych.data.bad_rows import BadRows
     from diptych.evaluation.bench import Bench
     from diptych.evaluation.card import Card
-    from diptych.evaluation.tasks import Done
     from diptych.models.opened import Opened
 
 

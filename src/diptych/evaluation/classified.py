@@ -51,16 +51,14 @@ def measured_classes(scores: Tensor, labels: Tensor, names: Sequence[str], *, no
         said.append(f"{left_out:,} images without a label are left out")
     if report.classes_without_images:
         said.append(f"{report.classes_without_images:,} of {report.classes:,} classes have no image here")
-    return Measured(numbers, chance, items, of, curves, _shown(report, scores, labels, rows, names), said)
+    return Measured(numbers, chance, items, of, curves, _shown(report, scores, labels, rows, list(names)), said)
 
 
 def _spread(rows: Tensor, values: Tensor, size: int) -> Tensor:
     return torch.full((size,), torch.nan, dtype=torch.float64).index_put_((rows,), values.double())
 
 
-def _shown(
-    report: ClassificationReport, scores: Tensor, labels: Tensor, rows: Tensor, names: Sequence[str]
-) -> list[Shown]:
+def _shown(report: ClassificationReport, scores: Tensor, labels: Tensor, rows: Tensor, names: list[str]) -> list[Shown]:
     """The pictures whose own class is furthest down, and the surest right ones."""
     own = scores[rows].gather(1, labels[rows, None])[:, 0]
     others = scores[rows].scatter(1, labels[rows, None], -torch.inf).amax(1) if len(names) > 1 else own

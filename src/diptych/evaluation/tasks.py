@@ -100,8 +100,9 @@ def check(task: Task) -> None:
     lacking = [name for name in task.card.data.needs if name not in has]
     if lacking:
         raise ValueError(
-            f"task {task.card.name!r} needs the column {lacking[0]!r}; the table has {', '.join(has)}. Add it to the "
-            "table, or name the right one: labels by --classify COLUMN, others in a card of your own (docs/evaluation.md)"
+            f"task {task.card.name!r} needs the column {lacking[0]!r}; the table has {', '.join(has)}. Add it to "
+            "the table, or name the right one: labels by --classify COLUMN, others in a card of your own "
+            "(docs/evaluation.md)"
         )
 
 
@@ -178,7 +179,7 @@ def _check(card: Card, bench: Bench, measured: Measured) -> None:
                 math.isnan(mean) and math.isnan(number)
             ):
                 raise ValueError(
-                    f"protocol {card.protocol!r}: the items of {name!r} have the mean {mean}, and the number is {number}"
+                    f"protocol {card.protocol!r}: {name!r} is {number}, but the mean of its items is {mean}"
                 )
 
 

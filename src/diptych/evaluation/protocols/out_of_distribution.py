@@ -56,8 +56,8 @@ def measure(
     present = labels[labels >= 0].unique()
     if temperature <= 0 or folds < 2 or len(present) < 2 * folds:
         raise ValueError(
-            f"folds is {folds} and temperature {temperature}; there must be 2 folds at least, two classes with pictures "
-            f"for each (there are {len(present)}), and a temperature above 0"
+            f"folds is {folds} and temperature {temperature}; there must be 2 folds at least, two classes with "
+            f"pictures for each (there are {len(present)}), and a temperature above 0"
         )
     rows = (labels >= 0).nonzero()[:, 0]
     sentences = templates_of(templates, bench.file)
