@@ -71,7 +71,7 @@ def test_the_training_bench_shares_the_model():
 
 def test_what_is_missing_is_said(tmp_path: Path):
     bench = Bench(colour_model(), colour_table(COLOURS, label=[None] * 4), folder=tmp_path)
-    with pytest.raises(ValueError, match="no column 'shape'.*it has"):
+    with pytest.raises(ValueError, match=r"no column 'shape'.*it has"):
         bench.column("shape")
     with pytest.raises(ValueError, match="'label' names no class in any of the 4 rows"):
         bench.labels()

@@ -95,7 +95,7 @@ def test_zero_shot_takes_names_by_number_by_label_and_from_files(tmp_path: Path)
         zero_shot.measure(bench, classes={"a": "rot", "b": "blau"})
     with pytest.raises(ValueError, match="no set 'phto'; there are clip, photo"):
         zero_shot.measure(bench, classes=["rot", "blau"], templates="phto")
-    with pytest.raises(ValueError, match="has no 'fr'.*it has de, t"):
+    with pytest.raises(ValueError, match=r"has no 'fr'.*it has de, t"):
         zero_shot.measure(bench, classes="names.json#fr")
     with pytest.raises(ValueError, match="no file"):
         zero_shot.measure(bench, classes="other.txt")

@@ -43,6 +43,7 @@ def measured_classes(scores: Tensor, labels: Tensor, names: Sequence[str], *, no
     items = {"accuracy": _spread(rows, report.rank == 1, len(labels))}
     if 5 in ks:
         items["accuracy@5"] = _spread(rows, report.rank <= 5, len(labels))
+    items["mean_per_class"] = items["accuracy"]
     of: dict[str, Of] = dict.fromkeys(items, "image")
     deep = range(1, min(DEEPEST, len(names)) + 1)
     curves = {"accuracy within the first k": Curve([(k, (report.rank <= k).double().mean().item()) for k in deep], "k")}
@@ -51,7 +52,9 @@ def measured_classes(scores: Tensor, labels: Tensor, names: Sequence[str], *, no
         said.append(f"{left_out:,} images without a label are left out")
     if report.classes_without_images:
         said.append(f"{report.classes_without_images:,} of {report.classes:,} classes have no image here")
-    return Measured(numbers, chance, items, of, curves, _shown(report, scores, labels, rows, list(names)), said)
+    shown = _shown(report, scores, labels, rows, list(names))
+    strata = {"mean_per_class": labels}
+    return Measured(numbers, chance, items, of, strata, curves=curves, shown=shown, notes=said)
 
 
 def _spread(rows: Tensor, values: Tensor, size: int) -> Tensor:

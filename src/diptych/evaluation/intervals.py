@@ -8,54 +8,73 @@ Source: Efron & Tibshirani 1993, chapter 13 (percentile interval); Field & Welsh
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 from torch import Tensor
 
 DRAWS = 1000
-CHUNK = 64
 
 
-def intervals(
-    items: Mapping[str, Tensor], groups: np.ndarray | None = None, *, draws: int = DRAWS, seed: int = 0
-) -> dict[str, tuple[float, float]]:
-    """The 95 % interval of the mean of each, NaN left out.
+def interval(
+    values: Tensor,
+    *,
+    strata: Tensor | None = None,
+    clusters: np.ndarray | None = None,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """The 95 % interval of `mean_of(values, strata)`.
 
     Args:
-        items: name -> `[Q]` values, all of the same queries.
-        groups: `[Q]` integers, 0 to G-1: queries of one group are drawn together; None where each is on its own.
+        values: `[Q]`, NaN where a query has none.
+        strata: as in `mean_of`. A draw in which one has no query is the mean of the others.
+        clusters: `[Q]` integers from 0: queries of one are drawn together; None where each is on its own.
         draws: how many times.
         seed: of the draws.
 
     Returns:
-        name -> (low, high); NaN where fewer than two groups have a value.
+        (low, high); NaN where fewer than two clusters have a value.
 
     Example:
         >>> import torch
-        >>> intervals({"always": torch.ones(50)})
-        {'always': (1.0, 1.0)}
+        >>> interval(torch.ones(50))
+        (1.0, 1.0)
     """
-    if not items:
-        return {}
-    values = np.stack([one.double().numpy() for one in items.values()], 1)  # [Q, M]
-    known = ~np.isnan(values)
-    groups = np.arange(len(values)) if groups is None else groups
-    size = int(groups.max(initial=-1)) + 1
-    sums, counts = np.zeros((size, values.shape[1])), np.zeros((size, values.shape[1]))
-    np.add.at(sums, groups, np.where(known, values, 0.0))
-    np.add.at(counts, groups, known)
-    used = counts.any(1)
-    sums, counts = sums[used], counts[used]
-    random, means = np.random.default_rng(seed), []
-    for start in range(0, draws, CHUNK):
-        times = min(CHUNK, draws - start)
-        drawn = random.multinomial(len(sums), np.full(len(sums), 1 / max(len(sums), 1)), size=times).astype(float)
-        with np.errstate(invalid="ignore"):  # 0 / 0 where a draw has no value of one of them
-            means.append((drawn @ sums) / (drawn @ counts))
-    enough = (counts > 0).sum(0) > 1
-    low, high = np.nanpercentile(np.concatenate(means), [2.5, 97.5], axis=0) if len(sums) else np.full((2, 1), np.nan)
-    return {
-        name: (float(low[i]), float(high[i])) if enough[i] else (float("nan"), float("nan"))
-        for i, name in enumerate(items)
-    }
+    known = ~values.isnan().numpy()
+    value = values.double().numpy()[known]
+    own = np.arange(len(values)) if clusters is None else clusters
+    cluster = np.unique(own[known], return_inverse=True)[1]
+    count = int(cluster.max(initial=-1)) + 1
+    if count < 2:
+        return float("nan"), float("nan")
+    stratum = np.zeros(len(value), np.int64) if strata is None else strata.numpy()[known]
+    random, means = np.random.default_rng(seed), np.empty(draws)
+    for draw in range(draws):
+        weight = np.bincount(random.integers(0, count, count), minlength=count)[cluster]
+        means[draw] = _weighted(value, stratum, weight)
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def mean_of(values: Tensor, strata: Tensor | None = None) -> float:
+    """The mean of what is not NaN; with strata, the mean over them of the mean of each.
+
+    Args:
+        values: `[Q]`.
+        strata: `[Q]` int64; -1 for queries of none, which are left out.
+
+    Example:
+        >>> import torch
+        >>> mean_of(torch.tensor([1.0, 1.0, 0.0]), torch.tensor([0, 0, 1]))
+        0.5
+    """
+    known = ~values.isnan().numpy()
+    value = values.double().numpy()[known]
+    stratum = np.zeros(len(value), np.int64) if strata is None else strata.numpy()[known]
+    return _weighted(value, stratum, np.ones(len(value))) if len(value) else float("nan")
+
+
+def _weighted(value: np.ndarray, stratum: np.ndarray, weight: np.ndarray) -> float:
+    if (stratum < 0).any():
+        value, weight, stratum = (one[stratum >= 0] for one in (value, weight, stratum))
+    total, counted = np.bincount(stratum, weight * value), np.bincount(stratum, weight)
+    return float((total[counted > 0] / counted[counted > 0]).mean())

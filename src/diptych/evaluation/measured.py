@@ -61,11 +61,15 @@ class Measured:
         numbers: name -> value; shares are 0 to 1.
         chance: name of a number -> what guessing would get of it, where that is known.
         items: name -> `[Q]`, a value of every query or image; NaN (of float) where there is nothing to measure.
-            Items under the name of a number are those whose mean, NaN left out, is the number: it is given an interval
-            by drawing them again, and told apart by slices.
+            Items under the name of a number are those whose mean, NaN left out, is the number (see `strata`): it is
+            given an interval by drawing them again, and told apart by slices.
         of: name of items -> whose they are: "image", a line a row of `bench.table`, or "text", a line a text of
             `bench.captions`. Items that are named here are told apart by slices (label, caption length); those of
             anything else are left out here.
+        strata: name of items -> `[Q]` int64, classes or kinds of items, -1 for none: the number is the mean over strata
+            of the mean of each (mean per class), not that of all items.
+        clusters: name of items -> `[Q]` int64 from 0: items that are drawn together (texts of one image); where none
+            are named, texts of one image if they are of "text", else each on its own.
         curves: name -> what to draw.
         shown: examples, the best and the worst.
         notes: sentences that a reader of the numbers should know: what was left out, and how many.
@@ -75,6 +79,8 @@ class Measured:
     chance: dict[str, float] = field(default_factory=dict)
     items: dict[str, Tensor] = field(default_factory=dict)
     of: Mapping[str, Of] = field(default_factory=dict)
+    strata: Mapping[str, Tensor] = field(default_factory=dict)
+    clusters: Mapping[str, Tensor] = field(default_factory=dict)
     curves: Mapping[str, Curve] = field(default_factory=dict)
     shown: Sequence[Shown] = ()
     notes: Sequence[str] = ()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from diptych.evaluation.bench import Bench
 from diptych.evaluation.evaluate import labels_of
-from diptych.evaluation.intervals import intervals
+from diptych.evaluation.intervals import interval
 from diptych.evaluation.measured import Of
 
 PARTS = 4
@@ -85,8 +85,7 @@ def _measured(values: Tensor, groups: Sequence[str | None], owner: np.ndarray) -
         rows = np.flatnonzero(np.array([one == name for one in groups]) & known)
         if len(rows):
             mine = values[rows]
-            clusters = np.unique(owner[rows], return_inverse=True)[1]
-            low, high = intervals({"value": mine}, clusters)["value"]
+            low, high = interval(mine, clusters=owner[rows])
             found.append(Slice(name, len(rows), float(mine.mean()), low, high))
     return found
 

@@ -14,7 +14,7 @@ import torch
 from diptych.evaluation.bench import Bench
 from diptych.evaluation.card import Card
 from diptych.evaluation.hashes import hash_of_model, hash_of_plain, hash_of_texts
-from diptych.evaluation.intervals import intervals
+from diptych.evaluation.intervals import interval, mean_of
 from diptych.evaluation.measured import Measured
 from diptych.evaluation.slices import Slice, slices_of
 
@@ -150,11 +150,12 @@ def _measured(task: Task, model: str) -> Done:
 
 
 def _intervals(bench: Bench, measured: Measured) -> dict[str, tuple[float, float]]:
-    found: dict[str, tuple[float, float]] = {}
-    for name, values in measured.items.items():
-        if name in measured.numbers:
-            groups = bench.pairs.keys.owner if measured.of.get(name) == "text" else None
-            found |= intervals({name: values}, groups)
+    found = {}
+    for name in (one for one in measured.items if one in measured.numbers):
+        clusters = bench.pairs.keys.owner if measured.of.get(name) == "text" else None
+        if name in measured.clusters:
+            clusters = measured.clusters[name].numpy()
+        found[name] = interval(measured.items[name], strata=measured.strata.get(name), clusters=clusters)
     return found
 
 
@@ -173,7 +174,7 @@ def _check(card: Card, bench: Bench, measured: Measured) -> None:
                 f"protocol {card.protocol!r}: {name!r} has {len(values)} items of {kind}; there are {rows}"
             )
         if name in measured.numbers:
-            mean = float(values.double().nanmean())
+            mean = mean_of(values, measured.strata.get(name))
             number = measured.numbers[name]
             if not math.isclose(mean, number, rel_tol=1e-5, abs_tol=1e-6) and not (
                 math.isnan(mean) and math.isnan(number)

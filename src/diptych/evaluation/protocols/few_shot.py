@@ -90,7 +90,7 @@ def measure(
         notes.append(f"{lacking:,} classes have fewer than {max(shots)} training pictures and give all that they have")
     if left_out := int((~measured).sum()):
         notes.append(f"{left_out:,} images without a label are left out")
-    return Measured(numbers, chance, items, kinds, curves, notes=notes)
+    return Measured(numbers, chance, items, kinds, curves=curves, notes=notes)
 
 
 def draw_shots(labels: Tensor, shots: int, *, seed: tuple[int, ...] | int) -> Tensor:

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from diptych.data.keys import make_keys
 from diptych.evaluation.bench import Bench
@@ -52,26 +53,33 @@ def measure(bench: Bench, *, column: str = "texts", languages: Sequence[str] | N
             )
         notes.append(f"{len(shared):,} of {len(bench):,} images have texts in all {len(wanted)} languages")
         found = {one: {row: texts for row, texts in found[one].items() if row in shared} for one in wanted}
-    numbers, chance, items = {}, {}, {}
+    names = [f"{prefix}_recall@{k}" for prefix in WAYS]
+    numbers: dict[str, float] = {f"{name}_{kind}": 0.0 for name in names for kind in ("mean", "worst")}  # come first
+    chance, items, clusters, strata = {}, {}, {}, {}
     for language in wanted:
-        for name, (value, guess, hits) in _retrieved(bench, found[language], k).items():
+        for name, (value, guess, hits, rows) in _retrieved(bench, found[language], k).items():
             numbers[f"{name}_{language}"], chance[f"{name}_{language}"] = value, guess
-            items[f"{name}_{language}"] = hits
-    for prefix in WAYS:
-        name = f"{prefix}_recall@{k}"
-        all_of_them = [numbers[f"{name}_{one}"] for one in wanted]
-        numbers = {f"{name}_mean": sum(all_of_them) / len(wanted), f"{name}_worst": min(all_of_them), **numbers}
-        chance[f"{name}_mean"] = sum(chance[f"{name}_{one}"] for one in wanted) / len(wanted)
-    return Measured(numbers, chance, items, notes=notes)
+            items[f"{name}_{language}"], clusters[f"{name}_{language}"] = hits, rows
+    for name in names:
+        each = [f"{name}_{language}" for language in wanted]
+        numbers[f"{name}_mean"] = sum(numbers[one] for one in each) / len(each)
+        numbers[f"{name}_worst"] = min(numbers[one] for one in each)
+        chance[f"{name}_mean"] = sum(chance[one] for one in each) / len(each)
+        items[f"{name}_mean"] = torch.cat([items[one] for one in each])
+        clusters[f"{name}_mean"] = torch.cat([clusters[one] for one in each])
+        strata[f"{name}_mean"] = torch.repeat_interleave(torch.tensor([len(items[one]) for one in each]))
+    return Measured(numbers, chance, items, strata=strata, clusters=clusters, notes=notes)
 
 
-def _retrieved(bench: Bench, texts: Texts, k: int) -> dict[str, tuple[float, float, torch.Tensor]]:
-    """Name -> recall, chance, and each query's hit."""
+def _retrieved(bench: Bench, texts: Texts, k: int) -> dict[str, tuple[float, float, Tensor, Tensor]]:
+    """Name -> recall, chance, each query's hit, and the row of its picture."""
     rows = sorted(texts)
     ids, lines = bench.table["id"], [texts[row] for row in rows]
     keys = make_keys([ids[row] for row in rows], lines)
+    pictures = torch.tensor(rows)
+    row_of = {"t2i": pictures[torch.from_numpy(keys.owner)], "i2t": pictures}
     reports = both_ways(
-        bench.image[torch.tensor(rows)],
+        bench.image[pictures],
         bench.texts([text for line in lines for text in line]),
         torch.from_numpy(keys.image),
         torch.from_numpy(keys.text),
@@ -83,6 +91,7 @@ def _retrieved(bench: Bench, texts: Texts, k: int) -> dict[str, tuple[float, flo
             reports[way].recall[k],
             reports[way].chance[k],
             (reports[way].best_rank <= k).double().masked_fill(reports[way].best_rank == 0, torch.nan),
+            row_of[prefix],
         )
         for prefix, way in WAYS.items()
     }

@@ -73,6 +73,7 @@ def measure(
     won = (margin > 0).double()
     guess = torch.tensor([1 / (1 + len(item.wrong)) for item in asked], dtype=torch.float64)
     numbers, chance, values = {"accuracy": won.mean().item()}, {"accuracy": guess.mean().item()}, {"accuracy": won}
+    strata: dict[str, torch.Tensor] = {}
     kinds = sorted({item.kind for item in asked if item.kind})
     for one in kinds:
         mine = torch.tensor([item.kind == one for item in asked])
@@ -82,10 +83,14 @@ def measure(
     if len(kinds) > 1:
         numbers["mean_of_types"] = sum(numbers[f"accuracy_{one}"] for one in kinds) / len(kinds)
         chance["mean_of_types"] = sum(chance[f"accuracy_{one}"] for one in kinds) / len(kinds)
+        values["mean_of_types"] = won
+        strata["mean_of_types"] = torch.tensor([kinds.index(item.kind) if item.kind else -1 for item in asked])
     order = margin.argsort(stable=True).tolist()
     chosen = [i for i in order if not won[i]][:SHOWN] + [i for i in reversed(order) if won[i]][:SHOWN]
     shown = [_example(asked[i], scores[owner == i].tolist()) for i in chosen]
-    return Measured(numbers, chance, values, shown=shown, notes=[f"{len(asked):,} items", *notes])
+    clusters = dict.fromkeys(values, rows)  # items of one picture are drawn together
+    said = [f"{len(asked):,} items", *notes]
+    return Measured(numbers, chance, values, strata=strata, clusters=clusters, shown=shown, notes=said)
 
 
 def _of_table(bench: Bench, column: str, right: str | None, kind: str, notes: list[str]) -> list[Item]:

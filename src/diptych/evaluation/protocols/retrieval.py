@@ -63,7 +63,8 @@ def measure(bench: Bench, *, ks: Sequence[int] = (1, 5, 10)) -> Measured:
         for way, report in reports.items()
         if report.queries_without_positive
     ]
-    return Measured(numbers, chance, items, of, curves, _shown(bench, rows, reports["text_to_image"]), notes)
+    shown = _shown(bench, rows, reports["text_to_image"])
+    return Measured(numbers, chance, items, of, curves=curves, shown=shown, notes=notes)
 
 
 def _shown(bench: Bench, rows: np.ndarray, report: RetrievalReport) -> list[Shown]:
