@@ -63,6 +63,9 @@ class Seen(nn.Module):
 
 
 class Unit(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+
     def forward(self, features: Features) -> Tensor:
         return F.normalize(features.pooled, dim=-1)
 

@@ -38,7 +38,7 @@ def test_a_mean_over_strata():
     strata = torch.tensor([0] * 100 + [1] * 2)
     assert mean_of(values, strata) == pytest.approx((0.9 + 0.5) / 2)
     low, high = interval(values, strata=strata)
-    # The stratum of two is all wrong or all right in half of the draws: (0.9 + 0 or 1) / 2, one stratum's wobble beside.
+    # The stratum of two is all wrong or all right in many of the draws: (0.9 + 0 or 1) / 2, beside the other's wobble.
     assert low == pytest.approx(0.45, abs=0.05) and high == pytest.approx(0.95, abs=0.05)
     assert mean_of(torch.tensor([1.0, 0.0]), torch.tensor([0, -1])) == 1
 

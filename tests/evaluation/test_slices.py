@@ -31,7 +31,11 @@ def test_texts_go_by_their_images_label_and_their_length():
     values = torch.tensor([1.0, 0.0, 1.0, torch.nan, 0.0])
     found = slices_of(bench, values, "text", label="shape")
     assert told(found["label"]) == [("a", 2, 0.5), ("b", 2, 0.5)]
-    assert told(found["words of the text"]) == [("1", 2, 0.5), ("2", 1, 0.0), ("3 to 6", 1, 1.0)]
+    assert told(found["words of the text"]) == [
+        ("1", 2, 0.5),
+        ("2", 1, 0.0),
+        ("3", 1, 1.0),
+    ]
 
 
 def test_one_slice_says_nothing():

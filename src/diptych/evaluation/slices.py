@@ -54,8 +54,11 @@ def slices_of(bench: Bench, values: Tensor, of: Of, *, label: str = "label") -> 
         by["frequency of the label"] = parts([None if one is None else frequency[one] for one in own])
     if of == "text":
         by["words of the text"] = parts([len(text.split()) for text in bench.captions])
-    sliced = {name: _measured(values, groups, owner) for name, groups in by.items()}
-    return {name: _fewer(rows) if name == "label" else rows for name, rows in sliced.items() if len(rows) > 1}
+    sliced = {
+        name: _measured(values, groups, owner, most=MOST_LABELS if name == "label" else None)
+        for name, groups in by.items()
+    }
+    return {name: rows for name, rows in sliced.items() if len(rows) > 1}
 
 
 def parts(sizes: Sequence[int | None], count: int = PARTS) -> list[str | None]:
@@ -78,28 +81,25 @@ def parts(sizes: Sequence[int | None], count: int = PARTS) -> list[str | None]:
     return [None if size is None else names[next(told)] for size in sizes]
 
 
-def _measured(values: Tensor, groups: Sequence[str | None], owner: np.ndarray) -> list[Slice]:
-    found = []
+def _measured(values: Tensor, groups: Sequence[str | None], owner: np.ndarray, *, most: int | None) -> list[Slice]:
+    """The slices in order; of more than `most` the worst and the best, worst first (intervals take a while)."""
     known = ~values.isnan().numpy()
-    for name in dict.fromkeys(one for one in sorted(groups, key=_order) if one is not None):
-        rows = np.flatnonzero(np.array([one == name for one in groups]) & known)
-        if len(rows):
-            mine = values[rows]
-            low, high = interval(mine, clusters=owner[rows])
-            found.append(Slice(name, len(rows), float(mine.mean()), low, high))
+    rows_of: dict[str, list[int]] = {}
+    for row, name in enumerate(groups):
+        if name is not None and known[row]:
+            rows_of.setdefault(name, []).append(row)
+    names = sorted(rows_of, key=_order)
+    if most is not None:
+        names = sorted(names, key=lambda name: float(values[rows_of[name]].mean()))
+        names = names if len(names) <= most else [*names[: most // 2], *names[-(most // 2) :]]
+    found = []
+    for name in names:
+        mine, rows = values[rows_of[name]], rows_of[name]
+        found.append(Slice(name, len(rows), float(mine.mean()), *interval(mine, clusters=owner[rows])))
     return found
 
 
-def _order(name: str | None) -> tuple[int, int, str]:
+def _order(name: str) -> tuple[int, int, str]:
     """Parts by their lowest size, other names by the alphabet."""
-    first = (name or "").split(" ")[0].replace(",", "")
-    return (0, int(first), "") if first.isdigit() else (1, 0, name or "")
-
-
-def _fewer(rows: list[Slice]) -> list[Slice]:
-    """The worst and the best of many labels, worst first."""
-    ordered = sorted(rows, key=lambda one: (one.value, one.name))
-    if len(ordered) <= MOST_LABELS:
-        return ordered
-    half = MOST_LABELS // 2
-    return [*ordered[:half], *ordered[-half:]]
+    first = name.split(" ")[0].replace(",", "")
+    return (0, int(first), "") if first.isdigit() else (1, 0, name)
