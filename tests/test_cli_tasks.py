@@ -1,4 +1,4 @@
-"""`diptych evaluate --tasks`: from names of tasks to a table, a JSON and a page, and what is said when it goes wrong."""
+"""`diptych evaluate --tasks`: from names of tasks to a table, a JSON and a page, and what is said when one fails."""
 
 from __future__ import annotations
 

@@ -44,7 +44,8 @@ def measure(bench: Bench, *, ks: Sequence[int] = (1, 5, 10)) -> Measured:
     for way, (prefix, kind) in WAYS.items():
         report = reports[way]
         wanted = {f"{prefix}_recall@{k}": k for k in sorted(set(ks))}
-        numbers |= {n: v for n, v in report.flat(prefix).items() if "_recall@" not in n or n in wanted}
+        flat = report.flat(prefix)
+        numbers |= {n: v for n, v in flat.items() if "@" not in n or int(n.rpartition("@")[2]) in ks}
         chance |= {name: report.chance[k] for name, k in wanted.items()}
         lines = torch.arange(report.queries) if kind == "text" else torch.from_numpy(rows)
         total = report.queries if kind == "text" else len(bench)
