@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -104,3 +106,14 @@ def test_what_is_no_card_is_said(tmp_path: Path):
     (tmp_path / "list.yaml").write_text("- a\n")
     with pytest.raises(CardError, match="holds list, not fields"):
         find_card(str(tmp_path / "list.yaml"))
+
+
+def test_the_page_shows_a_card_that_holds_and_names_every_protocol_and_set(tmp_path: Path):
+    page = (Path(__file__).parents[2] / "docs" / "evaluation.md").read_text("utf-8")
+    block = re.search(r"## A card in eight lines\n\n((?:    .+\n)+)", page)
+    assert block is not None and block[1].count("\n") == 8
+    (tmp_path / "seasons.yaml").write_text(textwrap.dedent(block[1]))
+    assert find_card(str(tmp_path / "seasons.yaml")).data.needs == ("season",)
+    own = {"retrieval", "zero_shot", "multiple_choice", "linear_probe", "knn", "few_shot", "out_of_distribution"}
+    for name in [*own, "multilingual", *template_sets(), *class_sets()]:
+        assert f"`{name}`" in page
