@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+import timm
 import torch
+from timm.models import save_for_hf
 
 from diptych.cli import main
 from diptych.evaluation.card import card_names
@@ -50,7 +53,7 @@ def test_tasks_by_name_and_by_file(model: Path, split: Path, tmp_path: Path, cap
         "what: Shapes by their names.\nprotocol: zero_shot\ndata: {path: shapes, needs: [shape]}\nsplit: all\n"
         "options: {label: shape, templates: ['{}', 'a drawn {}']}\nmetric: accuracy\n"
     )
-    names = ["retrieval", "multiple_choice", "zero_shot", "knn", "few_shot", "linear_probe"]
+    names = ["retrieval", "multiple_choice", "zero_shot", "knn"]
     assert run("evaluate", model, split, "--tasks", *names, "--classify", "shape") == 0
     out = capsys.readouterr().out
     assert "95 % interval" in out and "chance" in out and all(name in out for name in names)
@@ -78,6 +81,17 @@ def test_a_task_that_fails_is_said_after_the_others_are_written(model: Path, spl
     told = json.loads((tmp_path / "t.json").read_text())["tasks"]
     assert "error" in told["knn"] and told["zero_shot"]["value"] is not None
     assert "knn: this task learns" in (tmp_path / "r.html").read_text()
+
+
+def test_a_model_of_images_alone_is_measured_on_images(split: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    args = {"img_size": 32, "depth": 1, "embed_dim": 24, "num_heads": 2}
+    vit: Any = timm.create_model("vit_tiny_patch16_224", **args)
+    save_for_hf(vit, str(tmp_path / "vit"), model_args=args, safe_serialization=True)
+    words = ["--tasks", "knn", "retrieval", "--classify", "shape", "--json", tmp_path / "t.json"]
+    assert run("evaluate", f"timm:{tmp_path / 'vit'}", split, *words) == 2
+    assert "task 'retrieval' failed: the model has no tower for texts" in capsys.readouterr().err
+    told = json.loads((tmp_path / "t.json").read_text())["tasks"]
+    assert 0 <= told["knn"]["value"] <= 1 and "error" in told["retrieval"]
 
 
 @pytest.mark.parametrize(

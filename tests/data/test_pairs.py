@@ -122,7 +122,7 @@ def test_ragged_gives_what_the_tokenizer_gives():
 def test_rows_without_texts_and_models_without_a_tower_for_them_are_taken_where_asked(shapes: Path):
     table = open_table(shapes).select(range(3)).map(lambda row, i: {"text": row["text"][:i]}, with_indices=True)
     both = processors(["a red circle"])
-    with pytest.raises(ValueError, match="row 0 .* has no text"):
+    with pytest.raises(ValueError, match=r"row 0 .* has no text"):
         prepare(table, both)
     pairs = prepare(table, both, needs_text=False)
     assert len(pairs) == 3 and pairs.texts == 3 and pairs.keys.offsets.tolist() == [0, 0, 1, 3]

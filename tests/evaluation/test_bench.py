@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from colours import colour_model, colour_table, picture, rows_run
+from datasets import Dataset
 
 from diptych.data.bad_rows import BadRows
 from diptych.evaluation.bench import Bench
@@ -52,10 +54,10 @@ def test_made_pictures_are_embedded_as_those_of_the_table():
 
 def test_a_broken_picture_is_left_out_and_named():
     table = colour_table(COLOURS, label=COLOURS)
-    broken = table.to_dict()
+    broken: Any = table.to_dict()
     broken["image"][1] = {"bytes": b"no picture", "path": None}
     bad = BadRows()
-    bench = Bench(colour_model(), colour_table(COLOURS).from_dict(broken, features=table.features), bad=bad)
+    bench = Bench(colour_model(), Dataset.from_dict(broken, features=table.features), bad=bad)
     assert len(bench) == len(bench.image) == 3 and len(bad) == 1
     assert bench.labels() == ["red", "blue", "yellow"]
 

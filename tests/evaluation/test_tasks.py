@@ -68,7 +68,7 @@ def test_hashes_tell_what_was_measured():
 def test_a_picture_in_a_file_has_the_hash_of_its_bytes(tmp_path: Path):
     inside = colour_table(["red"])
     (tmp_path / "red.png").write_bytes(inside[0]["image"]["bytes"])
-    rows = inside.to_dict()
+    rows: Any = inside.to_dict()
     rows["image"] = [{"bytes": None, "path": str(tmp_path / "red.png")}]
     assert hash_of_rows(inside.from_dict(rows, features=inside.features)) == hash_of_rows(inside)
 
@@ -155,4 +155,5 @@ def test_published_figures_and_chance_in_words_stand_under_the_table():
     note = details(done).note
     assert "0.8054 (github.com/LAION-AI/CLIP_benchmark" in note and "chance of t2i_recall@5: a fifth" in note
     number = measure_all([Task(replace(find_card("retrieval"), chance=0.125), bench_of(), "test")])[0]
+    assert number.measured is not None
     assert overview([number], "t").rows[0][4] == number.measured.chance["t2i_recall@1"]  # as measured comes first
