@@ -84,7 +84,7 @@ def test_a_task_that_fails_is_said_after_the_others_are_written(model: Path, spl
 
 
 def test_a_model_of_images_alone_is_measured_on_images(split: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    args = {"img_size": 32, "depth": 1, "embed_dim": 24, "num_heads": 2}
+    args: Any = {"img_size": 32, "depth": 1, "embed_dim": 24, "num_heads": 2}
     vit: Any = timm.create_model("vit_tiny_patch16_224", **args)
     save_for_hf(vit, str(tmp_path / "vit"), model_args=args, safe_serialization=True)
     words = ["--tasks", "knn", "retrieval", "--classify", "shape", "--json", tmp_path / "t.json"]

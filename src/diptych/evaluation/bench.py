@@ -72,7 +72,7 @@ class Bench:
         self._rows, self._scorer, self._training_rows, self._bad = rows, scorer, training_rows, bad
         self._images_told, self._rows_told = images, rows_done
         self._place: dict[str, int] = {}  # string -> line of _words
-        self._words: list[Embedding] = []
+        self._words: list[Embedding] = []  # none or one
 
     @cached_property
     def pairs(self) -> Pairs:
