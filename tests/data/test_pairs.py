@@ -117,3 +117,16 @@ def test_ragged_gives_what_the_tokenizer_gives():
     assert torch.equal(view["ids"], direct["ids"]) and torch.equal(view["mask"], direct["mask"])
     assert cut.tolist() == [False, False, True, False]
     assert len(rows[2]) == 6 and rows[2][-1] == rows[1][0]  # cut, its end mark kept; an empty text is the end mark
+
+
+def test_rows_without_texts_and_models_without_a_tower_for_them_are_taken_where_asked(shapes: Path):
+    table = open_table(shapes).select(range(3)).map(lambda row, i: {"text": row["text"][:i]}, with_indices=True)
+    both = processors(["a red circle"])
+    with pytest.raises(ValueError, match=r"row 0 .* has no text"):
+        prepare(table, both)
+    pairs = prepare(table, both, needs_text=False)
+    assert len(pairs) == 3 and pairs.texts == 3 and pairs.keys.offsets.tolist() == [0, 0, 1, 3]
+    with pytest.raises(ValueError, match="no text tower"):
+        prepare(table, {"image": both["image"]})
+    alone = prepare(table, {"image": both["image"]}, needs_text=False)
+    assert list(alone.views) == ["image"] and alone.texts == 3

@@ -181,3 +181,10 @@ def test_accuracy_stands_beside_chance() -> None:
         ["Top-2", "75.0 %", "50.0 %"],  # the wrong one ties with two others, so its class comes last of four
         ["Mean per class", "83.3 %", "25.0 %"],
     ]
+
+
+def test_a_curve_may_count_something_of_its_own(tmp_path: Path) -> None:
+    points = [(1.0, 0.2), (2.0, 0.4)]
+    report = Report("r", curves={"loss": points, "few": points}, x_labels={"few": "shots"})
+    page = write_html(report, tmp_path / "r.html").read_text()
+    assert 'aria-label="few by shots"' in page and 'aria-label="loss by step"' in page

@@ -31,12 +31,13 @@ class Keys:
     owner: np.ndarray
 
 
-def make_keys(ids: Sequence[str], texts: Sequence[Sequence[str]]) -> Keys:
+def make_keys(ids: Sequence[str], texts: Sequence[Sequence[str]], *, needs_text: bool = True) -> Keys:
     """Make the keys of a table's rows and of their texts.
 
     Args:
         ids: one a row.
         texts: the texts of each row; at least one each.
+        needs_text: whether a row without a text is an error.
 
     Raises:
         ValueError: if the lengths differ or a row has no text.
@@ -49,7 +50,7 @@ def make_keys(ids: Sequence[str], texts: Sequence[Sequence[str]]) -> Keys:
     if len(ids) != len(texts):
         raise ValueError(f"{len(ids)} ids for {len(texts)} rows of texts")
     counts = np.array([len(row) for row in texts], dtype=np.int64)
-    if len(counts) and counts.min() == 0:
+    if needs_text and len(counts) and counts.min() == 0:
         raise ValueError(f"row {int(counts.argmin())} (id {ids[int(counts.argmin())]!r}) has no text")
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     owner = np.repeat(np.arange(len(ids)), counts)

@@ -77,6 +77,7 @@ def prepare(
     *,
     bad: BadRows | None = None,
     keep_pixels_under: int = 8 << 30,
+    needs_text: bool = True,
     progress: Progress | None = None,
 ) -> Pairs:
     """Decode, tokenize and key a table.
@@ -86,19 +87,21 @@ def prepare(
         processors: of the towers `"image"` and `"text"`.
         bad: told of images that cannot be decoded; those rows are left out.
         keep_pixels_under: bytes; a collection whose pixels take more is decoded batch by batch instead.
+        needs_text: False takes rows without texts too, and a model without a tower of texts (there is then no view of
+            them), for what measures images alone.
         progress: called with (images done, images in all).
 
     Raises:
         ValueError: if no good row is left, the model has but one tower, or reads a column that is not there.
     """
-    lacking = [name for name in ("image", "text") if name not in processors]
+    lacking = [name for name in (("image", "text") if needs_text else ("image",)) if name not in processors]
     if lacking:
         raise ValueError(
             f"the model has no {' and no '.join(lacking)} tower, and pairs need both: `diptych embed` takes models of "
             "one tower; two are put together as IMAGE+TEXT"
         )
     bad = bad if bad is not None else BadRows()
-    image, text = processors["image"], processors["text"]
+    image = processors["image"]
     view: View
     cut_descriptions = 0
     if isinstance(image, ImageProcessor):
@@ -116,8 +119,10 @@ def prepare(
     if not len(table):
         raise ValueError(f"no usable row is left. {bad.summary()}")
     texts: Sequence[Sequence[str]] = table["text"][:]
-    ragged, cut_texts = tokenize([one for row in texts for one in row], text)
-    keys = make_keys(table["id"][:], texts)
+    keys = make_keys(table["id"][:], texts, needs_text=needs_text)
+    if "text" not in processors:
+        return Pairs(table, {"image": view}, keys, cut_descriptions)
+    ragged, cut_texts = tokenize([one for row in texts for one in row], processors["text"])
     return Pairs(table, {"image": view, "text": ragged}, keys, cut_texts + cut_descriptions)
 
 

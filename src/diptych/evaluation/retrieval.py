@@ -1,8 +1,8 @@
 """Find each query's rows in a gallery, and say how often the right ones came first, next to what chance gets.
 
-Queries are scored a chunk at a time, so no `[Q, N]` matrix is ever held: 5,000 images against 25,000
-captions take about 100 MB. Which rows are right is told by keys (two rows match if they share any), joined
-by binary search. Measures are those of `diptych.evaluation.metrics`, ties lost.
+Queries are scored a chunk at a time, so no `[Q, N]` matrix is ever held: memory beyond the embeddings is bounded,
+whatever the number of queries and the size of the gallery. Which rows are right is told by keys (two rows match if
+they share any), joined by binary search. Measures are those of `diptych.evaluation.metrics`, ties lost.
 
 Use it for any two views that a scorer can compare. A gallery that does not fit in memory belongs in
 an index (`diptych.search`).
@@ -21,6 +21,9 @@ from torch import Tensor
 from diptych.core.embedding import Embedding
 from diptych.core.scorer import Scorer
 from diptych.evaluation import metrics
+
+SCORES = 1 << 22
+"""Held at a time at most, where the gallery has no more rows than that; each takes some 20 bytes on the way."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,7 +153,7 @@ def retrieve(
         gallery_keys: `[N, L]` int64, -1 pads; K and L may differ.
         scorer: higher is better. One that must know its gallery is to be fitted before (`scorer.fit(gallery)`).
         ks: the depths of recall and of mAP@k, each at least 1.
-        chunk: queries scored at a time; memory is about `chunk * N * 8` bytes. It changes no number.
+        chunk: queries scored at a time, or as many fewer as make `SCORES` scores. It changes no number.
         track: wraps the chunks, to show progress: `rich.progress.track`, say.
 
     Returns:
@@ -171,6 +174,7 @@ def retrieve(
         (1.0, 0.25)
     """
     ks = _check(queries, gallery, query_keys, gallery_keys, ks, chunk)
+    chunk = min(chunk, max(1, SCORES // len(gallery)))
     index = KeyIndex.of(gallery_keys)
     parts = []
     for start in track(range(0, len(queries), chunk)):
