@@ -15,7 +15,6 @@ from jsonargparse import ArgumentParser, Namespace
 
 from diptych.commands.flags import (
     DATA_HELP,
-    SPLIT_HELP,
     held_out_rows,
     keep_bad_rows,
     parser_for,
@@ -30,12 +29,15 @@ if TYPE_CHECKING:
 
 RECIPES_HELP = "two or more: a method's name or a file of your own (.py), with options of its own after a colon"
 BUDGET_HELP = "how long each run trains: '300 steps', '50000 pairs', '5 epochs', or of the clock '90s', '2min'"
+TEST_HELP = (
+    "split to measure on; default: the table's own test (or validation) split, else a tenth by a hash of the ids"
+)
 METRIC_HELP = "what they are compared by: t2i_recall@K, i2t_recall@K, t2i_mrr or i2t_mrr (t2i: images found by text)"
 ABOUT = (
-    "Train recipes on the same rows, in the same order, within the same budget, with several seeds; measure them on the "
-    "same held-out queries; say which is better, how sure that is, and what could not have been seen. The first is the "
-    "baseline. Flags below hold for all; options of one stand after its name: clip:label_smoothing=0.1,temperature=0.1 "
-    "(or any dotted path, as in `diptych train`)."
+    "Train recipes on the same rows, in the same order, within the same budget, with several seeds; measure them on "
+    "the same held-out queries; say which is better, how sure that is, and what could not have been seen. The first is "
+    "the baseline. Flags below hold for all; options of one stand after its name: clip:label_smoothing=0.1,lr=2e-3 (or "
+    "any dotted path, as in `diptych train`)."
 )
 NOT_OF_ONE = {"epochs": "--budget says how long all train", "seed": "--seeds are the same for all"}
 
@@ -151,17 +153,13 @@ def _parser(data: str) -> ArgumentParser:
     parser.usage = "diptych compare RECIPE RECIPE ... --data DATA [flags]"
     parser.add_argument("recipes", type=str, nargs="+", metavar="RECIPE", help=RECIPES_HELP)
     parser.add_argument("--data", type=str, required=True, help=DATA_HELP)
-    for column, what in (
-        ("image", "images or of their paths"),
-        ("text", "texts"),
-        ("id", "ids; rows with one id match"),
-    ):
+    for column, what in {"image": "images or of their paths", "text": "texts", "id": "ids"}.items():
         parser.add_argument(f"--{column}_column", type=str | None, default=None, help=f"column of {what}")
     parser.add_argument("--seeds", type=int, default=3, help="how many seeds, from 0; 2 at the least, better 3 to 5")
     parser.add_argument("--budget", type=str, default="300 steps", help=BUDGET_HELP)
     parser.add_argument("--metric", type=str, default="t2i_recall@10", help=METRIC_HELP)
     parser.add_argument("--split", type=str, default="train", help="split to train on")
-    parser.add_argument("--test_split", type=str | None, default=None, help="to measure on: " + SPLIT_HELP)
+    parser.add_argument("--test_split", type=str | None, default=None, help=TEST_HELP)
     parser.add_argument("--out", type=Path | None, default=None, help="folder; default: runs/compare-DATA")
     parser.add_argument("--init", type=str | None, default=None, help=INIT_HELP)
     parser.add_argument("--overwrite", action="store_true", help="train anew what is in --out of these recipes")
@@ -176,7 +174,7 @@ def _parser(data: str) -> ArgumentParser:
     return parser
 
 
-def _groups() -> dict[Any, set[str]]:
+def _groups() -> dict[Any, set[str | int]]:
     """What recipes share as flags, and the fields that are not to be given: the budget says how long."""
     from diptych.data.transforms import RandomAffine
     from diptych.models import Towers
@@ -205,7 +203,7 @@ def _setting(args: Namespace, bad: BadRows) -> Setting:
             f"trained on split {args.split!r} and measured on {test_split!r}: rows that were trained on say nothing of "
             "others; give --split and --test-split two different splits"
         )
-    about = {"data": args.data, "split": args.split, "test_split": test_split}
+    about = {"data": args.data, "split": args.split, "test split": test_split}
     if args.data == "symbols" and test_split == "test":
         from diptych.quickstart import one_each
 

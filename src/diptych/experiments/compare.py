@@ -184,8 +184,8 @@ def compare(
         watcher: is told how far it is.
 
     Raises:
-        ValueError: if a recipe cannot be trained on these rows, named before any is; or if arms, seeds or queries are too
-            few to tell anything.
+        ValueError: if a recipe cannot be trained on these rows, named before any is trained; or if arms, seeds or
+            queries are too few to tell anything.
         diptych.training.fit.Interrupted: after Ctrl-C; calling again goes on.
         diptych.training.guard.Diverged: if a run had to skip too many steps in a row.
     """
@@ -330,7 +330,12 @@ def _measured(arm: Arm, folder: Path, setting: Setting, memory: Callable[[], flo
     ranks = {"t2i": done.retrieval["text_to_image"].best_rank, "i2t": done.retrieval["image_to_text"].best_rank}
     clusters = {"t2i": clusters_of(done.pairs.keys.text), "i2t": clusters_of(done.pairs.keys.image)}
     rank = {way: own.numpy() for way, own in ranks.items()}
-    return Outcome(done.flat(), cost, rank, clusters, _rows_hash(done.pairs.table))
+    chance = {
+        f"{way}_chance@{k}": share
+        for way, report in zip(("t2i", "i2t"), done.retrieval.values(), strict=True)
+        for k, share in report.chance.items()
+    }
+    return Outcome({**done.flat(), **chance}, cost, rank, clusters, _rows_hash(done.pairs.table))
 
 
 def _parameters(model: Model, recipe: Recipe) -> tuple[int, int]:

@@ -47,8 +47,8 @@ def _sentence(comparison: Comparison, name: str) -> str:
     )
     if one.p < ALPHA:
         told += (
-            f" Asked alone it would count (p {one.p:.2g}), but of {len(comparison.differences)} comparisons one so large "
-            f"is more likely to come by chance (p {p:.2g})."
+            f" Asked alone it would count (p {one.p:.2g}), but of {len(comparison.differences)} comparisons one so "
+            f"large comes more easily by chance (p {p:.2g})."
         )
     return f"{told} {_unseen(comparison, one)}"
 
@@ -60,8 +60,8 @@ def _unseen(comparison: Comparison, one: Difference) -> str:
     more = 2 * one.spread.seed_count
     then = detectable(one.spread, seeds=more, level=comparison.level)
     return (
-        f"A difference of {points(least)} points would have been seen in four of five such comparisons, a smaller one less "
-        f"often; with {more} seeds, one of {points(then)} points."
+        f"A difference of {points(least)} points would have been seen in four of five such comparisons, a smaller one "
+        f"less often; with {more} seeds, one of {points(then)} points."
     )
 
 
@@ -86,6 +86,6 @@ def _about_time(comparison: Comparison) -> list[str]:
 
 def _limits(comparison: Comparison) -> str:
     return (
-        f"This holds for this data, {comparison.setting.budget} of training and these settings, which were tuned for none "
-        "of the recipes: other data, a longer training or a better learning rate may order them otherwise."
+        f"This holds for this data, {comparison.setting.budget} of training and these settings, which were tuned for "
+        "none of the recipes: other data, a longer training or a better learning rate may order them otherwise."
     )

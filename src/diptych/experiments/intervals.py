@@ -14,7 +14,7 @@ texts) are summed as one cluster g of G, and r is what remains of d after its ro
     rest    = G / (G - 1) * sum_s,g (sum_{q in g} r)^2 / (S (S - 1) Q^2)    holds rest alone
 
 so that the mean's variance is seeds + own, own = max(queries - rest, 0): the two-way cluster-robust variance. The
-interval at level 1 - alpha is mean +- half, with Student's t of each part's own degrees of freedom weighed by the parts:
+interval at level 1 - alpha is mean +- half, with Student's t of each part's degrees of freedom weighed by the parts:
 
     half = (t(S - 1) * seeds + t(G' - 1) * own) / sqrt(seeds + own),   at least t(G' - 1) * sqrt(rest / 4 + own)
 
@@ -26,11 +26,11 @@ that hold the truth in 93 to 97% of cases at three seeds; this one holds it in 9
 The queries are those of one test split against one gallery: the interval is about other queries like them, not about
 another gallery. What the recipes answer must be compared with the same seeds and the same queries, in the same order.
 
-Sources: the crossed model: Searle, Casella and McCulloch, Variance Components (1992), chapter 4; that no simple
-bootstrap does it: McCullagh, Resampling and exchangeable arrays, Bernoulli 6 (2000), Owen, The pigeonhole bootstrap
-(2007, arXiv 0712.1111); two-way clusters: Cameron, Gelbach and Miller, Robust inference with multiway clustering (2011);
-t values weighed by their parts: Cochran and Cox, Experimental Designs (1950), section 4.14; G': Kish, Survey Sampling
-(1965); many comparisons: Holm, A simple sequentially rejective multiple test procedure (1979).
+Sources: the crossed model: Searle, Casella and McCulloch, Variance Components (1992); that no simple bootstrap does it:
+McCullagh, Resampling and exchangeable arrays, Bernoulli 6 (2000), and Owen, The pigeonhole bootstrap (2007, arXiv
+0712.1111); two-way clusters: Cameron, Gelbach and Miller, Robust inference with multiway clustering (2011); t values
+weighed by their parts: Cochran and Cox, Experimental Designs (1950); G': Kish, Survey Sampling (1965); many
+comparisons: Holm, A simple sequentially rejective multiple test procedure (1979).
 """
 
 from __future__ import annotations
@@ -185,9 +185,10 @@ def holm(ps: Sequence[float]) -> list[float]:
 def power(effect: float, spread: Spread, *, seeds: int | None = None, level: float = 0.95) -> float:
     """How often a true difference of `effect` would be told from 0, if the spread is as it was estimated.
 
-    The decision itself is worked out: the seeds' variance is drawn (4,096 times, always the same draws) as S seeds would
-    estimate it, and for each draw the chance of a mean outside the interval is taken from the normal distribution. The
-    queries' part is taken as known. With 3 seeds the spread itself is known roughly: a guide, not a promise.
+    The decision itself is worked out: the seeds' variance is drawn (4,096 times, always the same draws) as S seeds
+    would estimate it, and for each draw the chance of a mean outside the interval is taken from the normal
+    distribution. The queries' part is taken as known. With 3 seeds the spread itself is known roughly: a guide, not a
+    promise.
 
     Args:
         effect: in the metric's unit; its sign does not matter.

@@ -17,7 +17,7 @@ _RESET = Path("/proc/self/clear_refs")
 
 @contextmanager
 def peak_memory() -> Iterator[Callable[[], float | None]]:
-    """Within it, a function that tells the most MiB held since it began: of the GPU where there is one, else of the process.
+    """Within it, a function that tells the most MiB held since: of the GPU where there is one, else of the process.
 
     Of the process it is all that is resident, the libraries too, and needs Linux; None elsewhere.
     """

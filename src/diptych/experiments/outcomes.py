@@ -4,8 +4,8 @@
     i2t_mrr         one over the rank of an image's best text
 
 RUN/outcome.json       the numbers, and what they cost
-RUN/ranks.safetensors  [Q] for texts (t2i) and images (i2t): the rank of each query's best right row, 0 where it has none;
-                       and the group of queries that each one hangs together with
+RUN/ranks.safetensors  [Q] for texts (t2i) and images (i2t): the rank of each query's best right row, 0 where it has
+                       none; and the group of queries that each one hangs together with
 """
 
 from __future__ import annotations
@@ -86,8 +86,8 @@ class Metric:
         found = _METRIC.fullmatch(text)
         if found is None or found[2] == "0":
             raise ValueError(
-                f"--metric {text!r} cannot be compared query by query; there are t2i_recall@K, i2t_recall@K (K from 1), "
-                "t2i_mrr and i2t_mrr"
+                f"--metric {text!r} cannot be compared query by query; there are t2i_recall@K, i2t_recall@K (K from 1),"
+                " t2i_mrr and i2t_mrr"
             )
         return Metric(found[1], int(found[2]) if found[2] else None)
 

@@ -1,4 +1,4 @@
-"""A comparison as a report that explains itself: what was asked, the answer, the numbers, the cost, how to repeat it."""
+"""A comparison as a report that explains itself: the question, the answer, numbers, cost, and how to repeat it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from diptych.training.run import versions, write_json
 
 FIGURES = ("t2i_recall@1", "t2i_recall@5", "t2i_recall@10", "i2t_recall@1", "i2t_recall@5", "i2t_recall@10", "t2i_mrr")
 METHOD = (
-    "Each row is the recipe less the baseline on the same queries with the same seeds. The interval holds other training "
-    "seeds and other queries of this kind alike; queries that hang together (texts of one image, equal texts or ids) "
-    "count as one. p is raised for the number of comparisons (Holm); a difference is told apart where it is below 0.05. "
-    "The last column is the true difference that four of five such comparisons would tell apart."
+    "Each row is the recipe less the baseline on the same queries with the same seeds. The interval holds other "
+    "training seeds and other queries of this kind alike; queries that hang together (texts of one image, equal texts "
+    "or ids) count as one. p is raised for the number of comparisons (Holm); a difference is told where it is below "
+    "0.05. The last column is the true difference that four of five such comparisons would tell."
 )
 
 
@@ -38,8 +38,8 @@ def report_of(comparison: Comparison, command: str) -> Report:
         "budget": f"{setting.budget} a run",
         "seeds": ", ".join(map(str, range(setting.seeds))),
         **setting.data,
-        "trained on": f"{len(setting.train):,} rows (hash {setting.hashes['train_rows'][:12]})",
-        "measured on": f"{len(setting.test):,} rows, none of them trained on (hash {setting.hashes['test_rows'][:12]})",
+        "rows trained on": f"{len(setting.train):,} (hash {setting.hashes['train_rows'][:12]})",
+        "rows measured on": f"{len(setting.test):,}, none of them trained on (hash {setting.hashes['test_rows'][:12]})",
         "starting from": setting.init or "nothing: weights drawn by the seed, but for pretrained towers",
         "versions": ", ".join(f"{name} {number}" for name, number in versions().items()),
     }
@@ -47,7 +47,10 @@ def report_of(comparison: Comparison, command: str) -> Report:
         f"{_listed(names)} compared",
         facts,
         tables=[_results(comparison), _differences(comparison), _cost(comparison), _recipes(comparison.arms)],
-        next_steps=[command, f"diptych evaluate {comparison.folders[names[0]] / 'seed-0'} DATA"],
+        next_steps=[
+            command,
+            f"diptych evaluate {comparison.folders[names[0]] / 'seed-0'} {setting.data.get('data', 'DATA')}",
+        ],
         summary=conclusions(comparison),
         intervals=[_plot(comparison)],
     )
@@ -101,15 +104,16 @@ def as_json(comparison: Comparison, command: str) -> dict[str, Any]:
 
 def _results(comparison: Comparison) -> Table:
     asked = str(comparison.setting.metric)
-    figures = [asked, *(figure for figure in FIGURES if figure != asked)]
     rows: list[list[Value]] = []
-    for arm in comparison.arms:
-        runs = [one.numbers for one in comparison.outcomes[arm.name]]
-        own = {asked: comparison.scores(arm.name).mean(1).tolist()}
-        spreads = [_spread(own.get(figure) or [run[figure] for run in runs]) for figure in figures]
-        rows.append([arm.name, *spreads])
+    for figure in [asked, *(figure for figure in FIGURES if figure != asked)]:
+        cells: list[Value] = []
+        for arm in comparison.arms:
+            own = [one.numbers[figure] for one in comparison.outcomes[arm.name]] if figure != asked else None
+            cells.append(_spread(own or comparison.scores(arm.name).mean(1).tolist()))
+        chance = comparison.outcomes[comparison.arms[0].name][0].numbers.get(figure.replace("recall", "chance"))
+        rows.append([figure, *cells, points(chance) if chance is not None and "recall" in figure else None])
     note = "In points of a hundred: mean over seeds ± standard deviation between them. Ties are counted as lost."
-    return Table("What each recipe reached", ["", *figures], rows, note)
+    return Table("What each recipe reached", ["", *(arm.name for arm in comparison.arms), "chance"], rows, note)
 
 
 def _spread(values: Sequence[float]) -> str:
@@ -157,8 +161,8 @@ def _cost(comparison: Comparison) -> Table:
         )
     columns = ["a run", "steps", "pairs, about", "seconds", "peak MB", "parameters", "trained"]
     note = (
-        "Steps of each phase. Seconds of training by the clock, mean over seeds: not of reading, measuring and saving. Peak "
-        "memory of the whole process while it trains and measures (of the GPU where there is one)."
+        "Steps of each phase. Seconds of training by the clock, mean over seeds, without reading, measuring, saving. "
+        "Peak memory of the whole process while it trains and measures (of the GPU where there is one)."
     )
     return Table("What it cost", columns, rows, note)
 
