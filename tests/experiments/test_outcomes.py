@@ -36,13 +36,13 @@ def test_groups_are_those_that_keys_connect():
 
 def test_groups_agree_with_brute_force():
     random = np.random.default_rng(0)
-    keys = random.integers(0, 60, (80, 2))
+    keys = random.integers(0, 150, (80, 2))
     together = (keys[:, None, :, None] == keys[None, :, None, :]).any((2, 3))
     for _ in range(80):  # its transitive closure
         together = (together.astype(int) @ together.astype(int)) > 0
     found = clusters_of(keys)
     assert ((found[:, None] == found[None]) == together).all()
-    assert len(set(found.tolist())) > 1
+    assert 10 < len(set(found.tolist())) < 70
 
 
 def test_an_outcome_is_read_as_it_was_written(tmp_path: Path):

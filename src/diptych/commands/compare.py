@@ -197,7 +197,7 @@ def _setting(args: Namespace, bad: BadRows) -> Setting:
 
     budget, metric = Budget.parse(args.budget), Metric.parse(args.metric)
     table = table_of(args, bad)
-    test, test_split = held_out_rows(table, args.test_split)
+    test, test_split = held_out_rows(table, args.test_split, flag="--test-split")
     if "all" in (args.split, test_split) or args.split == test_split:
         raise ValueError(
             f"trained on split {args.split!r} and measured on {test_split!r}: rows that were trained on say nothing of "

@@ -244,7 +244,8 @@ def _check(arms: Sequence[Arm], setting: Setting) -> None:
 def _folder_name(arm: Arm, setting: Setting) -> str:
     shared = [setting.hashes, str(setting.budget), setting.init_fingerprint, setting.running.deterministic]
     identity = hash_of(dict(arm.about), *shared)
-    readable = re.sub(r"[^\w.=+-]+", "-", Path(arm.name).name if arm.name.endswith(".py") else arm.name)
+    recipe, _, options = arm.name.partition(":")
+    readable = re.sub(r"[^\w.=+-]+", "-", f"{Path(recipe).name} {options}")
     return f"{readable.strip('-.')[:48]}-{identity[:8]}"
 
 
