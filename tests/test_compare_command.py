@@ -80,7 +80,8 @@ def test_an_option_of_one_goes_before_a_flag_for_all():
         ("clip:epochs=3", "epochs is not an option of one recipe: --budget says"),
         ("clip:seed=3", "seed is not an option of one recipe"),
         ("clip:lr=fast", "clip:lr=fast: "),
-        ("clip_kd", "clip_kd:teacher="),
+        ("clip_kd", "clip_kd needs teacher: write clip_kd:teacher="),
+        ("clip_kd:teacher=nowhere,bias=1", "clip_kd has no option 'bias'"),
     ],
 )
 def test_what_is_wrong_with_a_recipe_is_said(word: str, message: str):

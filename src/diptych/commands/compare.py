@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import inspect
 import re
 import shlex
 from collections.abc import Sequence, Set
@@ -103,6 +104,10 @@ def arm_of(word: str, args: Namespace, given: Set[str] = frozenset()) -> Arm:
         if key not in known:
             near = difflib.get_close_matches(key, known) or sorted(known)
             raise ValueError(f"{word}: {name} has no option {key!r}; did you mean {', '.join(near)}?")
+    wanted = [key for key, own in inspect.signature(found.recipe).parameters.items() if own.default is own.empty]
+    lacking = [key for key in wanted if key not in plain]
+    if lacking:
+        raise ValueError(f"{word}: {name} needs {' and '.join(lacking)}: write {name}:{lacking[0]}=...")
     lost = sorted(given - known)
     if lost:
         raise ValueError(f"{word}: {name} does not take {', '.join(map(_flag, lost))}, which is meant for all recipes")
@@ -110,9 +115,7 @@ def arm_of(word: str, args: Namespace, given: Set[str] = frozenset()) -> Arm:
     try:
         made, arguments = make(parser.parse_args([f"--{key}={value}" for key, value in plain.items()]), dotted)
     except (argparse.ArgumentError, ValueError) as error:
-        missing = [key for key in re.findall(r"'([^']+)'|\"([^\"]+)\"", str(error)) if "required" in str(error)]
-        how = f"; write {name}:{''.join(missing[0])}=..." if missing else ""
-        raise ValueError(f"{word}: {error}{how}") from error
+        raise ValueError(f"{word}: {error}") from error
     about = {
         "recipe": name,
         "arguments": arguments,
