@@ -12,7 +12,7 @@ symbols, through the same loop as any recipe):
    often as the power analysis says?
 4. Does the same recipe lose when its captions are shuffled?
 
-Every training is an independent run; trials share the rows, no run. About 5 minutes of one core.
+Every training is an independent run; trials share the rows, no run. About 7 minutes of one core.
 """
 
 from __future__ import annotations

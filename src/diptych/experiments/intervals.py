@@ -20,7 +20,7 @@ interval at level 1 - alpha is mean +- half, with Student's t of each part's deg
 
 G' = (sum n_g)^2 / sum n_g^2 counts clusters of unequal size n_g for what they are worth. With three seeds t(S - 1) is
 4.3 and dear, but only the share of the seeds pays it. Satterthwaite's degrees of freedom would give narrower intervals
-that hold the truth in 93 to 97% of cases at three seeds; this one holds it in 95 to 98%, whichever parts are there
+that hold the truth in 93 to 97% of cases at three seeds; this one holds it in 95 to 97%, whichever parts are there
 (`benchmarks/calibration.py`). The lower bound speaks where few queries make seeds agree by chance.
 
 The queries are those of one test split against one gallery: the interval is about other queries like them, not about
