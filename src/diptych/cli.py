@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 
 from diptych import __version__
+from diptych.commands.compare import compare
 from diptych.commands.data import data
 from diptych.commands.embed import embed
 from diptych.commands.evaluate import evaluate
@@ -19,6 +20,7 @@ from diptych.commands.train import train
 COMMANDS: Mapping[str, Callable[[Sequence[str]], None]] = {
     "quickstart": quickstart,
     "train": train,
+    "compare": compare,
     "evaluate": evaluate,
     "embed": embed,
     "index": index,

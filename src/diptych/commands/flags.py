@@ -91,15 +91,15 @@ def model_of(args: Namespace) -> Opened:
     return open_model(args.model, max_length=args.max_length, too_long=args.too_long)
 
 
-def held_out_rows(table: Dataset, split: str | None) -> tuple[Dataset, str]:
-    """The rows to measure on, and the name of their split."""
+def held_out_rows(table: Dataset, split: str | None, *, flag: str = "--split") -> tuple[Dataset, str]:
+    """The rows to measure on, and the name of their split; `flag` is what a person says it by."""
     from diptych.data.sources import holdout, select_split
 
     if split is None:
         own = sorted({str(name) for name in table["split"][:]}) if "split" in table.column_names else ["test"]
         split = next((name for wanted in TEST_NAMES for name in own if name.casefold() == wanted), None)
         if split is None:
-            raise ValueError(f"the table has the splits {own}, none called a test; say by --split which to measure on")
+            raise ValueError(f"the table has the splits {own}, none called a test; say by {flag} which to measure on")
     return select_split(table if split == "all" else holdout(table), split), split
 
 

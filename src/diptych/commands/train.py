@@ -109,9 +109,7 @@ Maker = Callable[[Namespace, dict[str, str]], tuple[Callable[[], "Recipe"], dict
 
 def recipe_parser(name: str) -> tuple[ArgumentParser, Maker]:
     """The parser of `train` for a recipe, and what makes of its result the recipe and its arguments as plain values."""
-    from diptych.core.configuration import describe
     from diptych.recipes import find_recipe
-    from diptych.recipes.override import override
     from diptych.training.running import Running
 
     found = find_recipe(name)
@@ -132,19 +130,27 @@ def recipe_parser(name: str) -> tuple[ArgumentParser, Maker]:
     parser.add_argument("--overwrite", action="store_true", help="throw away what is in --out")
     parser.add_argument("--config", action="config", help="YAML file with any of these flags")
     parser.add_class_arguments(Running, as_group=True)
-    hints = get_type_hints(found.recipe)
+    return parser, add_recipe(parser, found.recipe)
+
+
+def add_recipe(parser: ArgumentParser, recipe: Callable[..., Recipe]) -> Maker:
+    """The flags of a recipe: the fields of its dataclass arguments, and its own options."""
+    from diptych.core.configuration import describe
+    from diptych.recipes.override import override
+
+    hints = get_type_hints(recipe)
     groups: dict[str, Any] = {n: cls for n, cls in hints.items() if dataclasses.is_dataclass(cls) and n != "return"}
     for cls in groups.values():
         parser.add_class_arguments(cls, as_group=True)
-    own = parser.add_function_arguments(found.recipe, skip=set(groups), as_group=True)
+    own = parser.add_function_arguments(recipe, skip=set(groups), as_group=True)
 
     def make(args: Namespace, dotted: dict[str, str]) -> tuple[Callable[[], Recipe], dict[str, Any]]:
         fields = {name: {f.name: args[f.name] for f in dataclasses.fields(cls)} for name, cls in groups.items()}
         options = {option: args[option] for option in own}
         given = {name: groups[name](**values) for name, values in fields.items()}
-        return (lambda: override(found.recipe(**given, **options), dotted)), describe({**fields, **options})
+        return (lambda: override(recipe(**given, **options), dotted)), describe({**fields, **options})
 
-    return parser, make
+    return make
 
 
 def take_flag(argv: Sequence[str], flag: str, default: str) -> tuple[str, list[str]]:

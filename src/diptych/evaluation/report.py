@@ -18,6 +18,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from diptych.evaluation.classification import ClassificationReport
+from diptych.evaluation.interval_plot import IntervalPlot
 from diptych.evaluation.retrieval import RetrievalReport
 
 Value = str | int | float | bool | None
@@ -87,6 +88,8 @@ class Report:
         gallery: examples, of hits and of misses.
         next_steps: commands to type.
         x_labels: name of a curve -> what its x counts, where that is not `x_label`.
+        summary: sentences, before all else.
+        intervals: differences and how sure they are.
     """
 
     title: str
@@ -97,6 +100,8 @@ class Report:
     gallery: Sequence[Example] = ()
     next_steps: Sequence[str] = ()
     x_labels: Mapping[str, str] = field(default_factory=dict)
+    summary: Sequence[str] = ()
+    intervals: Sequence[IntervalPlot] = ()
 
 
 def percent(share: float) -> str:
@@ -165,7 +170,8 @@ def write_html(report: Report, path: str | Path) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(shown=shown, picture=_data_uri)
+    environment.filters.update(shown=shown, picture=_data_uri, tick=_tick_label)
+    environment.globals.update(ticks=ticks)
     plots = [plot for name, points in report.curves.items() if (plot := Plot.of(name, points))]
     page = environment.get_template("report.html.jinja").render(report=report, plots=plots)
     return _write(Path(path), page)
@@ -198,6 +204,11 @@ def write_json(report: Report, path: str | Path) -> Path:
             for example in report.gallery
         ],
         "next_steps": list(report.next_steps),
+        "summary": list(report.summary),
+        "intervals": [
+            {"title": plot.title, "unit": plot.unit, "rows": [list(row) for row in plot.rows]}
+            for plot in report.intervals
+        ],
     }
     return _write(Path(path), json.dumps(_finite(content), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 

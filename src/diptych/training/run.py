@@ -134,7 +134,7 @@ def train(
     }
     torch.manual_seed(seed)
     recipe = make()
-    _check(recipe)
+    check_recipe(recipe)
     from_first(lambda: _claim(out, about, overwrite=overwrite, resume=resume))
     bad = bad if bad is not None else BadRows(out / "bad_rows.jsonl")
     model = recipe.model
@@ -238,7 +238,7 @@ def reference_inputs(model: Model) -> dict[str, dict[str, Tensor]]:
     return inputs
 
 
-def _check(recipe: Recipe) -> None:
+def check_recipe(recipe: Recipe) -> None:
     """Find before training what would fail after it.
 
     Raises:

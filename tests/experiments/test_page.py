@@ -1,0 +1,150 @@
+"""The report says who is better and how sure that is, what could not have been seen, and how to repeat it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from datasets import Dataset
+
+from diptych.experiments.budget import Budget
+from diptych.experiments.compare import Arm, Comparison, Setting
+from diptych.experiments.conclusion import conclusions
+from diptych.experiments.outcomes import Metric, Outcome
+from diptych.experiments.page import write
+from diptych.training.recipe import Recipe
+
+QUERIES = 400
+
+
+def rows(count: int, first: str) -> Dataset:
+    return Dataset.from_dict({"id": [f"{first}{i}" for i in range(count)], "text": [["a"]] * count})
+
+
+def never() -> Recipe:
+    raise AssertionError("a report trains nothing")
+
+
+def comparison(
+    recalls: Mapping[str, float],
+    *,
+    seeds: int = 3,
+    budget: Budget | None = None,
+    seconds: Mapping[str, float] | None = None,
+    groups: int = QUERIES,
+    seed: int = 0,
+) -> Comparison:
+    """Made-up outcomes: recall@10 of about so much for each recipe, over queries of unlike difficulty."""
+    random = np.random.default_rng(seed)
+    hard = random.normal(size=QUERIES)
+    outcomes = {}
+    for name, recall in recalls.items():
+        runs = []
+        for _ in range(seeds):
+            found = hard + 0.4 * random.normal(size=QUERIES) < np.quantile(hard, recall)
+            rank = np.where(found, random.integers(1, 11, QUERIES), 50)
+            numbers = {f"{way}_recall@{k}": float((rank <= k).mean()) for way in ("t2i", "i2t") for k in (1, 5, 10)}
+            numbers |= {"t2i_mrr": float((1 / rank).mean()), "t2i_chance@10": 0.025}
+            took = (seconds or {}).get(name, 60.0)
+            cost = {"steps": 300, "pairs": 38_400, "seconds": took, "memory_mb": 900.0}
+            cost |= {"parameters": 2_000_000, "trained": 1_000_000}
+            both = {"t2i": rank, "i2t": rank}
+            cluster = np.arange(QUERIES) * groups // QUERIES
+            runs.append(Outcome(numbers, cost, both, {"t2i": cluster, "i2t": cluster}, "abc"))
+        outcomes[name] = runs
+    setting = Setting(
+        rows(10, "train"),
+        rows(5, "test"),
+        budget or Budget(300, "steps"),
+        seeds,
+        Metric("t2i", 10),
+        {"data": "photos/"},
+    )
+    arms = [Arm(name, never, {"recipe": name}, f"The paper of {name}", "lr=1e-3") for name in recalls]
+    steps, folders = {name: [300] for name in recalls}, {name: Path("runs") / name for name in recalls}
+    return Comparison(setting, arms, outcomes, steps, folders)
+
+
+def test_a_large_difference_is_told():
+    said = conclusions(comparison({"clip": 0.4, "siglip": 0.6}))
+    assert said[0].startswith("siglip finds ") and "points more than clip (95% +" in said[0]
+    assert said[0].endswith("over 3 seeds and 400 texts): better here.")
+    assert conclusions(comparison({"clip": 0.6, "siglip": 0.4}))[0].endswith(": worse here.")
+
+
+def test_of_none_it_is_said_what_could_not_have_been_seen():
+    found = comparison({"clip": 0.5, "siglip": 0.5})
+    said = conclusions(found)[0]
+    assert said.startswith("No difference between siglip and clip could be told: ")
+    assert (
+        "would have been seen in four of five such comparisons, a smaller one less often; with 6 seeds, one of" in said
+    )
+    low, high = found.differences["siglip"].interval()
+    assert low < 0 < high
+
+
+def test_the_number_of_comparisons_is_paid_for():
+    """The same difference counts alone, and not as one of many."""
+    for seed in range(60):
+        alone = comparison({"clip": 0.5, "x": 0.548}, seed=seed)
+        if 0.012 < alone.p["x"] < 0.05:
+            break
+    else:
+        pytest.fail("none of the made-up comparisons is near the border")
+    many = comparison({"clip": 0.5, "x": 0.548, "a": 0.5, "b": 0.5, "c": 0.5, "d": 0.5}, seed=seed)
+    assert many.differences["x"].p == alone.differences["x"].p
+    assert "points more than clip" in conclusions(alone)[0]
+    said = conclusions(many)[0]
+    assert said.startswith("No difference between x and clip") and "Asked alone it would count" in said
+    assert many.level == pytest.approx(0.99)
+
+
+def test_groups_of_queries_are_named():
+    assert "over 3 seeds and 400 texts in 80 groups" in conclusions(comparison({"a": 0.4, "b": 0.6}, groups=80))[0]
+
+
+def test_the_limits_come_last():
+    said = conclusions(comparison({"clip": 0.4, "siglip": 0.6}))
+    assert said[-1].startswith("This holds for this data, 300 steps of training and these settings")
+
+
+def test_a_budget_of_seconds_that_was_not_kept_is_said():
+    minute = Budget(60, "seconds")
+    kept = conclusions(comparison({"a": 0.4, "b": 0.6}, budget=minute))
+    assert any("all runs kept to it within 10%" in sentence for sentence in kept)
+    off = conclusions(comparison({"a": 0.4, "b": 0.6}, budget=minute, seconds={"b": 80.0}))
+    assert any("which did not hold: of 60 s, b took 80 s" in sentence for sentence in off)
+    assert not any("timing" in sentence for sentence in conclusions(comparison({"a": 0.4, "b": 0.6})))
+
+
+def test_a_query_without_an_answer_is_in_no_mean():
+    found = comparison({"a": 0.4, "b": 0.6})
+    for own in found.outcomes.values():
+        for one in own:
+            one.rank["t2i"][:100] = 0
+    assert found.scores("a").shape == (3, 300) and len(found.clusters) == 300
+
+
+def test_the_files_hold_it_all(tmp_path: Path):
+    found = comparison({"clip": 0.4, "siglip:lr=1e-3": 0.6, "<b>bold</b>": 0.5})
+    write(found, "diptych compare clip siglip:lr=1e-3 --data photos/", tmp_path)
+    page, text = ((tmp_path / f"report.{kind}").read_text() for kind in ("html", "md"))
+    numbers = json.loads((tmp_path / "compare.json").read_text())
+    one = numbers["differences"]["siglip:lr=1e-3"]
+    assert (
+        one["mean"] == pytest.approx(np.mean(one["per_seed"])) and one["interval"][0] < one["mean"] < one["interval"][1]
+    )
+    assert one["p"] <= one["p_holm"] and one["detectable"] > 0
+    assert numbers["train_rows"] != numbers["test_rows"] and len(numbers["arms"]["clip"]["runs"]) == 3
+    for said in (page, text):
+        assert "siglip:lr=1e-3 finds" in said and "diptych compare clip siglip:lr=1e-3 --data photos/" in said
+        assert numbers["train_rows"][:12] in said and numbers["test_rows"][:12] in said
+        assert "300 steps a run" in said and "2,000,000" in said and "The paper of clip" in said
+        assert f"{100 * one['mean']:+.1f}" in said
+        assert "<b>" not in said
+    assert page.count('class="zero"') == 1 and page.count('r="4"') == 2  # a dot a difference
+    runs = [run["t2i_recall@10"] for run in numbers["arms"]["clip"]["runs"]]
+    assert f"{100 * np.mean(runs):.1f} ± {100 * np.std(runs, ddof=1):.1f}" in text
