@@ -12,7 +12,9 @@ from diptych.commands.embed import embed
 from diptych.commands.evaluate import evaluate
 from diptych.commands.export import export
 from diptych.commands.index import index
+from diptych.commands.methods import methods
 from diptych.commands.quickstart import quickstart
+from diptych.commands.reproduce import reproduce
 from diptych.commands.search import search
 from diptych.commands.train import train
 
@@ -25,6 +27,8 @@ COMMANDS: Mapping[str, Callable[[Sequence[str]], None]] = {
     "search": search,
     "export": export,
     "data": data,
+    "methods": methods,
+    "reproduce": reproduce,
 }
 
 

@@ -1,0 +1,1 @@
+"""Recipes run fairly against each other, and claims of papers measured."""
