@@ -65,7 +65,7 @@ def methods(records: Iterable[Record] = ()) -> list[Method]:
     for record in records:
         key = named.get(record.name, record.name) if record.system is None else record.system
         measured.setdefault(_known(key, f"the record {record.name!r}"), []).append(record)
-    every: dict[int | str, System] = dict(systems())
+    every: dict[int | str, System] = {**systems()}
     for name in sorted(key for key in {*built, *measured} if isinstance(key, str)):
         every[name] = _beside(name, measured.get(name, []))
     return [Method(system, tuple(built.get(key, ())), tuple(measured.get(key, ()))) for key, system in every.items()]
