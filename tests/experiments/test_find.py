@@ -11,6 +11,7 @@ import pytest
 from diptych.experiments.find import find_reproduction, reproduction_files
 from diptych.experiments.record import read_record
 from diptych.experiments.systems import systems
+from diptych.recipes import find_recipe, recipe_names
 
 ROOT = Path(__file__).parents[2]
 HERE = ROOT / "reproductions"
@@ -40,6 +41,8 @@ def test_helpers_are_not_reproductions():
 def test_every_one_of_this_repository_loads(name: str):
     what = find_reproduction(name, HERE).what
     assert what.system is None or what.system in systems()
+    if name in recipe_names() and (paper := find_recipe(name).paper):
+        assert what.system == paper.system
     file = HERE / f"{name}.json"
     if not file.exists():
         return

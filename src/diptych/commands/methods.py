@@ -38,7 +38,8 @@ def methods(argv: Sequence[str]) -> None:
     if args.markdown and (args.family or args.verdict or args.built or args.json):
         raise ValueError("--markdown writes the page of all methods: give no --family, --verdict, --built or --json")
     if not args.folder.is_dir():
-        console.print(f"no folder {args.folder} here: what was measured is not known; --folder names another")
+        why = f"no folder {args.folder} here: what was measured is not known; --folder names another"
+        console.print(why, highlight=False, markup=False)
     found = every(read_records(args.folder))
     if args.markdown:
         args.markdown.write_text(page(found), encoding="utf-8")
