@@ -115,6 +115,13 @@ def test_a_row_of_the_page():
     assert sorted(numbers) == list(range(1, 386))
 
 
+def test_what_markdown_would_read_as_its_own_is_shown():
+    made = record("a|b", None)
+    made.claim = "2*x < y|z,\n~3*x"
+    (row,) = [row for row in page(methods([made])).splitlines() if row.startswith("|  | a")]
+    assert row.startswith(r"|  | a\|b |  |  | 2\*x \< y\|z, \~3\*x | ")
+
+
 def test_what_less_is_better_of_and_may_be_lost_is_said():
     made = record("mine", 75)
     made.higher, made.within = False, 0.25

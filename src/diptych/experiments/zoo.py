@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 
@@ -32,7 +33,7 @@ def page(methods: Sequence[Method]) -> str:
         of = [method for method in methods if method.system.family == family]
         if of:
             lines += [f"## {family}", "", f"| {' | '.join(COLUMNS)} |", f"|{' --- |' * len(COLUMNS)}"]
-            lines += [f"| {' | '.join(map(_safe, _cells(method)))} |" for method in of] + [""]
+            lines += [f"| {' | '.join(_cells(method))} |" for method in of] + [""]
     return "\n".join(lines)
 
 
@@ -48,15 +49,17 @@ def _cells(method: Method) -> list[str]:
     system = method.system
     return [
         "" if system.number is None else str(system.number),
-        system.name,
+        _plain(system.name),
         "<br>".join(f"[{path}](../src/diptych/{path})" for path in method.built),
-        system.part,
-        system.claim,
-        "<br>".join(f"[{one.name}](../reproductions/{one.name}.json): {measured(one)}" for one in method.records),
+        _plain(system.part),
+        _plain(system.claim),
+        "<br>".join(
+            f"[{one.name}](../reproductions/{one.name}.json): {_plain(measured(one))}" for one in method.records
+        ),
         "; ".join(method.states),
     ]
 
 
-def _safe(cell: str) -> str:
-    """A cell without what would end it."""
-    return cell.replace("|", "\\|").replace("\n", " ")
+def _plain(text: str) -> str:
+    """Text of which Markdown shows every character."""
+    return re.sub(r"([|*<~\\])", r"\\\1", " ".join(text.split()))
