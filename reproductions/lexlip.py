@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from diptych.core import Embedding
-from diptych.data.pairs import prepare
+from diptych.data.pairs import prepare, tokenize
 from diptych.data.sources import holdout, open_table
 from diptych.experiments.reproduction import Reproduction
 from diptych.models.embed import embed, with_frozen_features
@@ -38,8 +38,9 @@ def embedded(run: Path) -> tuple[Embedding, Embedding]:
     """All 8,091 pictures, and the captions that ask."""
     model = open_model(run).model
     pairs = with_frozen_features(model, prepare(holdout(open_table(str(FLICKR8K))), model.processors))
-    image, text = (embed(model, view, pairs.views[view]) for view in ("image", "text"))
-    return image, text[:: len(text) // ASKED][:ASKED]
+    captions = [text for texts in pairs.table["text"][:] for text in texts]
+    asking, _ = tokenize(captions[:: len(captions) // ASKED][:ASKED], model.processors["text"])
+    return embed(model, "image", pairs.views["image"]), embed(model, "text", asking)
 
 
 def sparse(rows: Tensor) -> list[Sparse]:
