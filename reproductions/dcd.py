@@ -17,10 +17,11 @@ from diptych.core.scorer import Scorer
 from diptych.data.pairs import prepare
 from diptych.data.sources import holdout, open_table, select_split
 from diptych.evaluation.retrieval import retrieve
+from diptych.experiments.reproduction import Reproduction
 from diptych.models.embed import embed, with_frozen_features
 from diptych.models.opened import open_model
 from diptych.recipes.distillation import dcd
-from reproducing import FLICKR8K, Reproduction, measured, pretrained_towers, reproduce, trained
+from reproducing import FLICKR8K, measured, pretrained_towers, reproduce, trained
 
 WIDTH = ["--width", "128"]
 STUDENT = [*WIDTH, "--batch-size", "250", "--epochs", "2", "--lr", "2e-3", "--weight-decay", "0.5"]
@@ -77,28 +78,28 @@ def embedded(seed: int) -> tuple[Embedding, Embedding, torch.Tensor, torch.Tenso
     return text[some], image, torch.from_numpy(pairs.keys.text)[some], torch.from_numpy(pairs.keys.image)
 
 
+REPRODUCTION = Reproduction(
+    name="dcd",
+    system=11,
+    claim=f"{dcd.CLAIM.better}, against {dcd.CLAIM.than}: {dcd.CLAIM.metric}",
+    here="linear projections of frozen MobileNetV2 and MiniLM, and a cross-encoder of two blocks over their "
+    "tokens (5 x 5 patches, words), trained for 3 epochs, students for 2; the cross-encoder's logit is added "
+    "to its dual encoder's score and learns from negatives drawn evenly, as alone it learns nothing in that "
+    "time. The student is a dual encoder, the paper's a smaller cross-encoder. The cross-encoder's own arms "
+    "ask every 25th caption, in bf16 on one core; seconds are reported, not judged",
+    arms={
+        "alone": alone,
+        "distilled alike": taught("alike", DISTILLED_ALIKE),
+        "dcd": taught("dcd", "dcd", "--hard", "3"),
+        "its dual encoder, some": by_itself("dot"),
+        "cascade of 20, some": by_itself("cascade"),
+        "cross-encoder, some": by_itself("matching"),
+    },
+    method="dcd",
+    baseline="distilled alike",
+    figure="t2i_recall@1",
+    data="flickr8k, official split, test: 1,000 images, 5,000 captions",
+)
+
 if __name__ == "__main__":
-    reproduce(
-        Reproduction(
-            name="dcd",
-            system=11,
-            claim=f"{dcd.CLAIM.better}, against {dcd.CLAIM.than}: {dcd.CLAIM.metric}",
-            here="linear projections of frozen MobileNetV2 and MiniLM, and a cross-encoder of two blocks over their "
-            "tokens (5 x 5 patches, words), trained for 3 epochs, students for 2; the cross-encoder's logit is added "
-            "to its dual encoder's score and learns from negatives drawn evenly, as alone it learns nothing in that "
-            "time. The student is a dual encoder, the paper's a smaller cross-encoder. The cross-encoder's own arms "
-            "ask every 25th caption, in bf16 on one core; seconds are reported, not judged",
-            arms={
-                "alone": alone,
-                "distilled alike": taught("alike", DISTILLED_ALIKE),
-                "dcd": taught("dcd", "dcd", "--hard", "3"),
-                "its dual encoder, some": by_itself("dot"),
-                "cascade of 20, some": by_itself("cascade"),
-                "cross-encoder, some": by_itself("matching"),
-            },
-            method="dcd",
-            baseline="distilled alike",
-            figure="t2i_recall@1",
-            data="flickr8k, official split, test: 1,000 images, 5,000 captions",
-        )
-    )
+    reproduce(REPRODUCTION)

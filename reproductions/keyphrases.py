@@ -13,11 +13,12 @@ from diptych.data.keyphrases import Documents, by_rake, by_textrank, by_tfidf
 from diptych.data.pairs import prepare
 from diptych.data.sources import holdout, open_table, select_split
 from diptych.evaluation.evaluate import embed_texts
+from diptych.experiments.reproduction import Reproduction
 from diptych.models.embed import embed, with_frozen_features
 from diptych.models.opened import open_model
 from diptych.scoring import greedy_coverage
 from diptych.search import Hit, borda, reciprocal_rank, rocchio
-from reproducing import FLICKR8K, Reproduction, pretrained_towers, reproduce, trained
+from reproducing import FLICKR8K, pretrained_towers, reproduce, trained
 
 BUDGET = ["--width", "256", "--batch-size", "500", "--epochs", "10", "--lr", "1e-3", "--weight-decay", "0.5"]
 CAPTIONS, NOISE = 3, 3
@@ -117,29 +118,29 @@ def arm(*extractors: str, fuse=reciprocal_rank, share: float = 0.0, cover: bool 
 
 ALL = ("tf-idf", "textrank", "rake")
 
+REPRODUCTION = Reproduction(
+    name="keyphrases",
+    system=251,
+    claim="rankings of several keyphrase extractors put together, with relevance feedback, against one "
+    "extractor: images found for long texts",
+    here=f"{CAPTIONS} captions of a photograph among {NOISE} sentences about others for a news text, a dual "
+    "encoder on frozen towers for the image search engine; feedback takes the first 5 of the fused ranking as "
+    "right. The thesis asks people which images suit; here one photograph is right",
+    arms={
+        "all + feedback": arm(*ALL, share=0.3),
+        "tf-idf": arm("tf-idf"),
+        "textrank": arm("textrank"),
+        "rake": arm("rake"),
+        "all": arm(*ALL),
+        "all, borda": arm(*ALL, fuse=borda),
+        "all, covering 5": arm(*ALL, cover=True),
+        "whole text": arm(),
+    },
+    method="all + feedback",
+    baseline="tf-idf",
+    figure="mrr",
+    data="flickr8k, official split, test: 1,000 images, one text of each",
+)
+
 if __name__ == "__main__":
-    reproduce(
-        Reproduction(
-            name="keyphrases",
-            system=251,
-            claim="rankings of several keyphrase extractors put together, with relevance feedback, against one "
-            "extractor: images found for long texts",
-            here=f"{CAPTIONS} captions of a photograph among {NOISE} sentences about others for a news text, a dual "
-            "encoder on frozen towers for the image search engine; feedback takes the first 5 of the fused ranking as "
-            "right. The thesis asks people which images suit; here one photograph is right",
-            arms={
-                "all + feedback": arm(*ALL, share=0.3),
-                "tf-idf": arm("tf-idf"),
-                "textrank": arm("textrank"),
-                "rake": arm("rake"),
-                "all": arm(*ALL),
-                "all, borda": arm(*ALL, fuse=borda),
-                "all, covering 5": arm(*ALL, cover=True),
-                "whole text": arm(),
-            },
-            method="all + feedback",
-            baseline="tf-idf",
-            figure="mrr",
-            data="flickr8k, official split, test: 1,000 images, one text of each",
-        )
-    )
+    reproduce(REPRODUCTION)

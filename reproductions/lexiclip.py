@@ -10,9 +10,10 @@ from diptych.core.scorer import Scorer
 from diptych.data.descriptions import described_by_captions
 from diptych.data.sources import holdout, open_table, select_split
 from diptych.evaluation.evaluate import Evaluated, embed_texts, evaluate
+from diptych.experiments.reproduction import Reproduction
 from diptych.models.opened import open_model
 from diptych.recipes.text_only import lexiclip
-from reproducing import FLICKR8K, RUNS, Reproduction, pretrained_towers, reproduce, trained
+from reproducing import FLICKR8K, RUNS, pretrained_towers, reproduce, trained
 
 BUDGET = ["--width", "256", "--batch-size", "500", "--epochs", "10", "--lr", "1e-3", "--weight-decay", "0.5"]
 TABLE = RUNS / "flickr8k-described"
@@ -55,19 +56,19 @@ def word_order(model, done: Evaluated, seed: int) -> float:
     return float(((done.image.dense * right).sum(1) > (done.image.dense * wrong).sum(1)).float().mean())
 
 
+REPRODUCTION = Reproduction(
+    name="lexiclip",
+    system=253,
+    claim=f"{lexiclip.CLAIM.better}, against {lexiclip.CLAIM.than}: {lexiclip.CLAIM.metric}",
+    here="four human captions of a picture stand in for what a vision-language model would write of it, which "
+    "flatters the method: they are right, and of the same style as the fifth, which asks. A linear head on a "
+    "frozen MiniLM for both sides; CLIP's arm projects frozen MobileNetV2 features too; 10 epochs each",
+    arms={"lexiclip": arm("lexiclip"), "clip": arm("clip")},
+    method="lexiclip",
+    baseline="clip",
+    figure="t2i_recall@1",
+    data="flickr8k, official split, test: 1,000 images, 1 caption each",
+)
+
 if __name__ == "__main__":
-    reproduce(
-        Reproduction(
-            name="lexiclip",
-            system=253,
-            claim=f"{lexiclip.CLAIM.better}, against {lexiclip.CLAIM.than}: {lexiclip.CLAIM.metric}",
-            here="four human captions of a picture stand in for what a vision-language model would write of it, which "
-            "flatters the method: they are right, and of the same style as the fifth, which asks. A linear head on a "
-            "frozen MiniLM for both sides; CLIP's arm projects frozen MobileNetV2 features too; 10 epochs each",
-            arms={"lexiclip": arm("lexiclip"), "clip": arm("clip")},
-            method="lexiclip",
-            baseline="clip",
-            figure="t2i_recall@1",
-            data="flickr8k, official split, test: 1,000 images, 1 caption each",
-        )
-    )
+    reproduce(REPRODUCTION)

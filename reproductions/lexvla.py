@@ -11,9 +11,10 @@ import torch
 from diptych.data.sources import holdout, open_table, select_split
 from diptych.encoders import WordHead
 from diptych.evaluation.evaluate import evaluate
+from diptych.experiments.reproduction import Reproduction
 from diptych.models.opened import open_model
 from diptych.recipes.lexical import lexvla
-from reproducing import FLICKR8K, ROOT, RUNS, Reproduction, pretrained_towers, reproduce, trained
+from reproducing import FLICKR8K, ROOT, RUNS, pretrained_towers, reproduce, trained
 
 BUDGET = ["--batch-size", "500", "--epochs", "10", "--lr", "1e-3", "--weight-decay", "0.1"]
 LEAST = 5
@@ -80,27 +81,27 @@ def words_measured(run: Path) -> dict[str, float]:
 
 FLOPS_RECIPE = str(ROOT / "reproductions" / "recipes" / "lexvla_flops.py")
 
+REPRODUCTION = Reproduction(
+    name="lexvla",
+    system=298,
+    claim=f"{lexvla.CLAIM.better}, against {lexvla.CLAIM.than}: {lexvla.CLAIM.metric}",
+    here="MLPs on frozen pooled features of MobileNetV2 and MiniLM to the 2,525 words of 5 training "
+    "captions or more, each word's vector MiniLM's own of it; FLOPS and the penalty have "
+    "weights that leave about as many "
+    "words a test image (131 and 119). What is compared is R@1 at like sparsity; the other "
+    "figures say how words are used. The "
+    "paper tunes Llama 2 and a codebook on 12M pairs",
+    arms={
+        "overuse": arm("lexvla-2", "lexvla", "--overuse", "2"),
+        "overuse, weight 3": arm("lexvla", "lexvla", "--overuse", "3"),
+        "flops": arm("lexvla-flops", FLOPS_RECIPE, "--flops", "1"),
+        "no penalty": arm("lexvla-none", "lexvla", "--overuse", "0"),
+    },
+    method="overuse",
+    baseline="flops",
+    figure="t2i_recall@1",
+    data="flickr8k, official split, test: 1,000 images, 5,000 captions",
+)
+
 if __name__ == "__main__":
-    reproduce(
-        Reproduction(
-            name="lexvla",
-            system=298,
-            claim=f"{lexvla.CLAIM.better}, against {lexvla.CLAIM.than}: {lexvla.CLAIM.metric}",
-            here="MLPs on frozen pooled features of MobileNetV2 and MiniLM to the 2,525 words of 5 training "
-            "captions or more, each word's vector MiniLM's own of it; FLOPS and the penalty have "
-            "weights that leave about as many "
-            "words a test image (131 and 119). What is compared is R@1 at like sparsity; the other "
-            "figures say how words are used. The "
-            "paper tunes Llama 2 and a codebook on 12M pairs",
-            arms={
-                "overuse": arm("lexvla-2", "lexvla", "--overuse", "2"),
-                "overuse, weight 3": arm("lexvla", "lexvla", "--overuse", "3"),
-                "flops": arm("lexvla-flops", FLOPS_RECIPE, "--flops", "1"),
-                "no penalty": arm("lexvla-none", "lexvla", "--overuse", "0"),
-            },
-            method="overuse",
-            baseline="flops",
-            figure="t2i_recall@1",
-            data="flickr8k, official split, test: 1,000 images, 5,000 captions",
-        )
-    )
+    reproduce(REPRODUCTION)

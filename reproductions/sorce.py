@@ -14,9 +14,10 @@ import torch
 from diptych.core.scorer import Scorer
 from diptych.data.sources import holdout, open_table, select_split
 from diptych.evaluation.evaluate import evaluate
+from diptych.experiments.reproduction import Reproduction
 from diptych.models.opened import open_model
 from diptych.recipes.region import sorce
-from reproducing import DATA, Reproduction, pretrained_towers, reproduce, trained
+from reproducing import DATA, pretrained_towers, reproduce, trained
 
 BUDGET = ["--width", "256", "--batch-size", "500", "--epochs", "10", "--lr", "1e-3", "--weight-decay", "0.5"]
 COCO = DATA / "coco_mini"
@@ -68,24 +69,24 @@ def arm(recipe: str, part: str):
     return measure
 
 
+REPRODUCTION = Reproduction(
+    name="sorce",
+    system=252,
+    claim=f"{sorce.CLAIM.better}, against {sorce.CLAIM.than}: {sorce.CLAIM.metric}",
+    here="means of frozen MobileNetV2 tokens over 2 x 2 overlapping parts and over all, in place of a language "
+    "model's answers to regional prompts; heads trained on Flickr8k for 10 epochs, measured on COCO. Captions "
+    f"name things by COCO's labels; small is below {SMALL:.0%} of the picture. They are captions of the whole "
+    "picture, not descriptions of the small thing alone, as the paper's queries are",
+    arms={
+        "sorce": arm("sorce", "parts"),
+        "its one vector": arm("sorce", "dot"),
+        "clip": arm("clip", "dot"),
+    },
+    method="sorce",
+    baseline="clip",
+    figure="small_recall@5",
+    data="coco_mini, test pictures with boxes, all of their captions",
+)
+
 if __name__ == "__main__":
-    reproduce(
-        Reproduction(
-            name="sorce",
-            system=252,
-            claim=f"{sorce.CLAIM.better}, against {sorce.CLAIM.than}: {sorce.CLAIM.metric}",
-            here="means of frozen MobileNetV2 tokens over 2 x 2 overlapping parts and over all, in place of a language "
-            "model's answers to regional prompts; heads trained on Flickr8k for 10 epochs, measured on COCO. Captions "
-            f"name things by COCO's labels; small is below {SMALL:.0%} of the picture. They are captions of the whole "
-            "picture, not descriptions of the small thing alone, as the paper's queries are",
-            arms={
-                "sorce": arm("sorce", "parts"),
-                "its one vector": arm("sorce", "dot"),
-                "clip": arm("clip", "dot"),
-            },
-            method="sorce",
-            baseline="clip",
-            figure="small_recall@5",
-            data="coco_mini, test pictures with boxes, all of their captions",
-        )
-    )
+    reproduce(REPRODUCTION)

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from diptych.data.sources import holdout, open_table, select_split
 from diptych.evaluation.evaluate import evaluate
+from diptych.experiments.reproduction import Reproduction
 from diptych.models.opened import open_model
 from diptych.recipes.lexical import vdr
-from reproducing import FLICKR8K, Reproduction, measured, own_text_tower, reproduce, trained
+from reproducing import FLICKR8K, measured, own_text_tower, reproduce, trained
 
 BUDGET = ["--batch-size", "200", "--epochs", "6", "--lr", "1e-3", "--weight-decay", "0.1"]
 WORDS = 2000
@@ -54,27 +55,27 @@ def precision(image: Tensor, bag: Tensor, owner: Tensor) -> float:
     return float(own.gather(1, telling.topk(TOP).indices).float().mean())
 
 
+REPRODUCTION = Reproduction(
+    name="vdr",
+    system=301,
+    claim=f"{vdr.CLAIM.better}, against {vdr.CLAIM.than}: {vdr.CLAIM.metric}",
+    here=f"a frozen MobileNetV2's pooled features and a text tower of two blocks trained from nothing with "
+    f"{WORDS:,} tokens of the captions, 6 epochs of 6,000 pairs; the paper trains ViT and BERT, of 30,522 "
+    "tokens, on 15M pairs, and measures on other collections. The first arm keeps the paper's 768 words a "
+    "row, which is over a third of all here; precision is of an image's 10 heaviest tokens but for "
+    f"the {FREQUENT} most frequent of the captions",
+    arms={
+        "vdr": arm("768", "lexical"),
+        "clip, 256 wide": clip(256),
+        f"clip, {WORDS} wide": clip(WORDS),
+        "vdr, bags of words ask": arm("768", "bag"),
+        "vdr, 64 words": arm("64", "lexical", "--topk", "64"),
+    },
+    method="vdr",
+    baseline="clip, 256 wide",
+    figure="t2i_recall@1",
+    data="flickr8k, official split, test: 1,000 images, 5,000 captions",
+)
+
 if __name__ == "__main__":
-    reproduce(
-        Reproduction(
-            name="vdr",
-            system=301,
-            claim=f"{vdr.CLAIM.better}, against {vdr.CLAIM.than}: {vdr.CLAIM.metric}",
-            here=f"a frozen MobileNetV2's pooled features and a text tower of two blocks trained from nothing with "
-            f"{WORDS:,} tokens of the captions, 6 epochs of 6,000 pairs; the paper trains ViT and BERT, of 30,522 "
-            "tokens, on 15M pairs, and measures on other collections. The first arm keeps the paper's 768 words a "
-            "row, which is over a third of all here; precision is of an image's 10 heaviest tokens but for "
-            f"the {FREQUENT} most frequent of the captions",
-            arms={
-                "vdr": arm("768", "lexical"),
-                "clip, 256 wide": clip(256),
-                f"clip, {WORDS} wide": clip(WORDS),
-                "vdr, bags of words ask": arm("768", "bag"),
-                "vdr, 64 words": arm("64", "lexical", "--topk", "64"),
-            },
-            method="vdr",
-            baseline="clip, 256 wide",
-            figure="t2i_recall@1",
-            data="flickr8k, official split, test: 1,000 images, 5,000 captions",
-        )
-    )
+    reproduce(REPRODUCTION)

@@ -14,11 +14,12 @@ from diptych.core import Embedding
 from diptych.data.pairs import prepare
 from diptych.data.sources import holdout, open_table, select_split
 from diptych.evaluation.retrieval import both_ways, retrieve
+from diptych.experiments.reproduction import Reproduction
 from diptych.models.embed import embed, with_frozen_features
 from diptych.models.opened import open_model
 from diptych.recipes.compatible import xbt
 from diptych.scoring import Compatible, Dot
-from reproducing import FLICKR8K, RUNS, Reproduction, pretrained_towers, reproduce, trained
+from reproducing import FLICKR8K, RUNS, pretrained_towers, reproduce, trained
 
 ALIKE = ["--width", "256", "--batch-size", "500", "--lr", "1e-3", "--weight-decay", "0.5"]
 OLD = [*ALIKE, "--epochs", "3"]
@@ -150,30 +151,30 @@ def all_pairs(seed: int) -> Path:
     return trained("xbt-pairs", str(LOCAL / "xbt_pairs_alone.py"), *models(seed), *ALL_PAIRS, seed=seed)
 
 
+REPRODUCTION = Reproduction(
+    name="xbt",
+    system=285,
+    claim=f"{xbt.CLAIM.better}, against {xbt.CLAIM.than}: {xbt.CLAIM.metric}",
+    here="old: CLIP's linear projections of frozen MobileNetV2 and MiniLM after 3 epochs; new: MLPs beside "
+    "them, another seed, 12 epochs of twice the captions; the same towers and captions, which makes the "
+    f"mapping easier than between two models of the world. XBT: 30,000 captions, then {FEW} pairs without "
+    f"the old model; against it {FEW} pairs alone (their five captions and pictures mapped to the old "
+    "model's vectors, as many updates). The paper tunes the new model's inside too",
+    arms={
+        "xbt, few pairs": by(mended),
+        "few pairs alone": by(few_pairs),
+        "old in old": within(old),
+        "new in new": within(new),
+        "unprojected": unprojected,
+        "texts alone": by(texts),
+        "xbt, all pairs": by(whole),
+        "all pairs alone": by(all_pairs),
+    },
+    method="xbt, few pairs",
+    baseline="few pairs alone",
+    figure="t2i_recall@1",
+    data="flickr8k, official split, test: 1,000 images, 5,000 captions; new queries, old gallery",
+)
+
 if __name__ == "__main__":
-    reproduce(
-        Reproduction(
-            name="xbt",
-            system=285,
-            claim=f"{xbt.CLAIM.better}, against {xbt.CLAIM.than}: {xbt.CLAIM.metric}",
-            here="old: CLIP's linear projections of frozen MobileNetV2 and MiniLM after 3 epochs; new: MLPs beside "
-            "them, another seed, 12 epochs of twice the captions; the same towers and captions, which makes the "
-            f"mapping easier than between two models of the world. XBT: 30,000 captions, then {FEW} pairs without "
-            f"the old model; against it {FEW} pairs alone (their five captions and pictures mapped to the old "
-            "model's vectors, as many updates). The paper tunes the new model's inside too",
-            arms={
-                "xbt, few pairs": by(mended),
-                "few pairs alone": by(few_pairs),
-                "old in old": within(old),
-                "new in new": within(new),
-                "unprojected": unprojected,
-                "texts alone": by(texts),
-                "xbt, all pairs": by(whole),
-                "all pairs alone": by(all_pairs),
-            },
-            method="xbt, few pairs",
-            baseline="few pairs alone",
-            figure="t2i_recall@1",
-            data="flickr8k, official split, test: 1,000 images, 5,000 captions; new queries, old gallery",
-        )
-    )
+    reproduce(REPRODUCTION)

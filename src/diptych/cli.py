@@ -13,7 +13,9 @@ from diptych.commands.embed import embed
 from diptych.commands.evaluate import evaluate
 from diptych.commands.export import export
 from diptych.commands.index import index
+from diptych.commands.methods import methods
 from diptych.commands.quickstart import quickstart
+from diptych.commands.reproduce import reproduce
 from diptych.commands.search import search
 from diptych.commands.train import train
 
@@ -27,6 +29,8 @@ COMMANDS: Mapping[str, Callable[[Sequence[str]], None]] = {
     "search": search,
     "export": export,
     "data": data,
+    "methods": methods,
+    "reproduce": reproduce,
 }
 
 

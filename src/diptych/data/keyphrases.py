@@ -10,6 +10,8 @@ worth putting together (`diptych.search.fusing`). English stop words, and words 
 
 Sources: Sparck Jones 1972; Mihalcea and Tarau 2004 (TextRank; here without its filter by part of speech, and over
 given candidates); Rose et al. 2010 (RAKE).
+
+System: 251 (Keyword-to-image thesis)
 """
 
 from __future__ import annotations

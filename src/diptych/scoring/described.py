@@ -13,6 +13,8 @@ vector of their attributes' words: `Cascade(first, Weighted([first, Dot(1.0, spa
 or over an index `search_cascade(index, mixed, by_space(index, attributes, space="attributes"), depth=20)`.
 
 Source: Asokan 2025 (F4-ITS), arXiv 2508.17037: query side ("uni-directional") or both, and a re-ranking by features.
+
+System: 228 (F4-ITS)
 """
 
 from __future__ import annotations

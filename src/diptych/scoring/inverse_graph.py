@@ -13,6 +13,8 @@ A row is no neighbour of itself, nor of its exact copies, which could not be dra
 
 Source: Jian & Wang 2023, arXiv 2310.13276. There neighbours are rows of the training set; here the gallery given to
 `fit` may be that or the one that is searched.
+
+System: 258 (InvGC)
 """
 
 from __future__ import annotations

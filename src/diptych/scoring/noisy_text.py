@@ -12,6 +12,8 @@ still (`reproductions/book_matching.py`).
 
 Sources: Hatch et al. 2006 (within-class covariance normalisation, of speakers' recordings); that the matcher of titles
 is to be fitted to noisy readings is of Llabrés et al. 2024, arXiv 2407.19812, who tune BERT over both texts at once.
+
+System: 146 (Library book matching)
 """
 
 from __future__ import annotations

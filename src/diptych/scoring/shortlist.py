@@ -10,6 +10,8 @@ of the shortlisted pairs (`Scorer.pairs`), whose scores it takes just as well.
 
 Sources: Llabrés et al. 2024, arXiv 2407.19812 (a shortlist by CLIP, then the Hungarian algorithm); shortest augmenting
 paths on sparse costs as in Jonker & Volgenant 1987.
+
+System: 146 (Library book matching)
 """
 
 from __future__ import annotations

@@ -18,6 +18,8 @@ Source: Wang et al. 2024 (RREH), arXiv 2405.17777. Its text was not at hand beyo
 latent vector, that reconstruction weights on anchors among the pairs are kept in the latent space, and that features
 and codes are learned together by discrete alternation is the authors'; the terms' exact form, the start (canonical
 correlations of the pairs), features standardised row by row, and the defaults are ours.
+
+System: 292 (RREH)
 """
 
 from __future__ import annotations

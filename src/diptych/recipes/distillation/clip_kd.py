@@ -20,12 +20,7 @@ from diptych.training.recipe import Claim, Paper, Phase, Recipe, Schedule
 from diptych.training.sampling import Sampling
 from diptych.training.teachers import Frozen, share_processors
 
-PAPER = Paper(
-    title="CLIP-KD: An Empirical Study of CLIP Model Distillation",
-    year=2023,
-    arxiv="2307.12732",
-    system=0,
-)
+PAPER = Paper(title="CLIP-KD: An Empirical Study of CLIP Model Distillation", year=2023, arxiv="2307.12732")
 CLAIM = Claim(
     better="a small CLIP distilled from a larger one",
     than="the same small CLIP trained alone on the same pairs",
