@@ -4,10 +4,10 @@ Seven kinds, after SugarCrepe's: two things or two qualities of a caption change
 or a relation becomes another (`replace_*`), or a thing or a quality is put in (`add_*`). All is done by rule from the
 collection's own words (`word_classes`), with a seed, and drawn as often as the collection uses the word.
 
-A new word is one that no caption of the picture has, and that stands beside the same words somewhere in the collection;
-a thing moreover one that is seldom named together with the old one, for it may else be another name of it. So a negative
-is *likely* wrong of its picture, and mostly good English; neither is checked by anybody, where SugarCrepe's are written
-by a language model and filtered by people. What a model gets right without the picture,
+A new word is one that no caption of the picture has, and that stands beside the same words somewhere in the
+collection; a thing moreover one that is seldom named together with the old one, for it may else be another name of it.
+So a negative is *likely* wrong of its picture, and mostly good English; neither is checked by anybody, where
+SugarCrepe's are written by a language model and filtered by people. What a model gets right without the picture,
 `diptych.evaluation.protocols.compositional` measures beside.
 
 Sources: the kinds, Hsieh et al. 2023 (SugarCrepe, arXiv 2306.14610); swaps of words by rule, Yuksekgonul et al. 2023
@@ -34,6 +34,7 @@ from diptych.data.word_classes import (
     is_plural,
     quality,
     tokens_of,
+    words,
 )
 
 NegativeKind = Literal[
@@ -47,7 +48,7 @@ NegativeKind = Literal[
 ]
 KINDS: tuple[NegativeKind, ...] = get_args(NegativeKind)
 
-_SYMMETRIC = frozenset("and or near beside next to with close by".split()) | ARTICLES
+_SYMMETRIC = words("and or near beside next to with close by") | ARTICLES
 _NUMBERS = frozenset(word for group in QUALITIES["number"] for word in group)
 _ADDED = ("colour", "material", "pattern")  # what a thing may have that nobody said
 _RELATIONS = sorted(RELATIONS, key=lambda one: -len(one.split()))
@@ -104,8 +105,9 @@ def caption_negatives(
 
     Example:
         >>> from diptych.data.word_classes import learn_things
-        >>> own = [["A black dog behind a white cat."]]
-        >>> made = caption_negatives(own, learn_things(own, least=1), kinds=["swap_attribute", "replace_relation"])
+        >>> own = [["A black dog behind a white cat."], ["A white dog."], ["A black cat."]]
+        >>> kinds = ["swap_attribute", "replace_relation"]
+        >>> made = caption_negatives(own[:1], learn_things(own, least=1), kinds=kinds)
         >>> [one.negative for one in made.found]
         ['A white dog behind a black cat.', 'A black dog in front of a white cat.']
     """
@@ -144,19 +146,19 @@ class _Caption:
     @staticmethod
     def of(text: str, things: Things) -> _Caption:
         tokens = tokens_of(text)
-        words = [token.word for token in tokens]
-        is_thing = [word in things for word in words]
+        line = [token.word for token in tokens]
+        is_thing = [word in things for word in line]
         # A thing beside another is part of a compound ("tennis ball"): neither is changed alone.
         alone = [
             i
             for i, thing in enumerate(is_thing)
-            if thing and not any(is_thing[max(i - 1, 0) : i] + is_thing[i + 1 : i + 2]) and not _is_verb(words, i)
+            if thing and not any(is_thing[max(i - 1, 0) : i] + is_thing[i + 1 : i + 2]) and not _is_verb(line, i)
         ]
         # A quality counts where it stands before its thing, maybe with another quality between, and not by an "and".
         describing = []
-        for i, word in enumerate(words):
-            after = next((j for j in range(i + 1, len(words)) if quality(words[j]) is None), len(words))
-            if quality(word) and after < len(words) and is_thing[after] and (i == 0 or words[i - 1] != "and"):
+        for i, word in enumerate(line):
+            after = next((j for j in range(i + 1, len(line)) if quality(line[j]) is None), len(line))
+            if quality(word) and after < len(line) and is_thing[after] and (i == 0 or line[i - 1] != "and"):
                 describing.append(i)
         return _Caption(text, tokens, alone, describing)
 
@@ -183,15 +185,15 @@ class _Caption:
         return "".join(out) + self.text[at:]
 
 
-def _is_verb(words: Sequence[str], i: int) -> bool:
-    """"to jump", "dogs jump": a thing's name that is a verb here."""
-    before = words[i - 1] if i else ""
+def _is_verb(line: Sequence[str], i: int) -> bool:
+    """ "to jump", "dogs jump": a thing's name that is a verb here."""
+    before = line[i - 1] if i else ""
     return before == "to" or (before != "" and is_plural(before) and before not in ARTICLES)
 
 
 @cache
 def _article(word: str) -> str:
-    """"a" or "an", by the first letter."""
+    """ "a" or "an", by the first letter."""
     return "an" if word[0].lower() in "aeiou" and not word.startswith(("uni", "eu", "one")) else "a"
 
 
@@ -257,23 +259,20 @@ def _is_one_of_several(caption: _Caption, *places: int) -> bool:
 
 
 def _replace_object(caption: _Caption, said: frozenset[str], things: Things, random: np.random.Generator) -> str | None:
-    if not caption.things:
-        return None
-    i = caption.things[random.integers(len(caption.things))]
-    old = caption.word(i)
-    new = _drawn(
-        [
+    for i in random.permutation(caption.things).tolist():
+        old = caption.word(i)
+        names = [
             word
             for word in things.count
             if _fits(caption, i, word, things)
             and word not in said
             and is_plural(word) == is_plural(old)
             and things.apart(word, old)
-        ],
-        things,
-        random,
-    )
-    return new and caption.with_words({i: new})
+        ]
+        new = _drawn(names, things, random)
+        if new is not None:
+            return caption.with_words({i: new})
+    return None
 
 
 def _drawn(names: Sequence[str], things: Things, random: np.random.Generator) -> str | None:
@@ -288,13 +287,13 @@ def _replace_attribute(
     caption: _Caption, said: frozenset[str], things: Things, random: np.random.Generator
 ) -> str | None:
     places = [i for i in caption.qualities if not _is_one_of_several(caption, i)]
-    if not places:
-        return None
-    i = places[random.integers(len(places))]
-    of = quality(caption.word(i))
-    assert of
-    words = [word for word in _other_qualities(of[0], said) if _fits(caption, i, word, things)]
-    return caption.with_words({i: words[random.integers(len(words))]}) if words else None
+    for i in random.permutation(places).tolist():
+        of = quality(caption.word(i))
+        assert of
+        fitting = [word for word in _other_qualities(of[0], said) if _fits(caption, i, word, things)]
+        if fitting:
+            return caption.with_words({i: fitting[random.integers(len(fitting))]})
+    return None
 
 
 def _other_qualities(name: str, said: frozenset[str]) -> list[str]:
@@ -319,15 +318,15 @@ def _replace_relation(
 
 def _relations(caption: _Caption) -> list[tuple[int, str]]:
     """The relations that stand before a noun phrase: where they begin, and what they are."""
-    words = [token.word for token in caption.tokens]
+    line = [token.word for token in caption.tokens]
     out, i = [], 0
-    while i < len(words):
-        found = next((one for one in _RELATIONS if words[i : i + len(one.split())] == one.split()), None)
+    while i < len(line):
+        found = next((one for one in _RELATIONS if line[i : i + len(one.split())] == one.split()), None)
         if found is None:
             i += 1
             continue
         after = i + len(found.split())
-        if after < len(words) and (words[after] in ARTICLES or words[after] in _NUMBERS or quality(words[after])):
+        if after < len(line) and (line[after] in ARTICLES or line[after] in _NUMBERS or quality(line[after])):
             out.append((i, found))
         i = after
     return out
@@ -350,18 +349,13 @@ def _add_object(caption: _Caption, said: frozenset[str], things: Things, random:
 
 
 def _add_attribute(caption: _Caption, said: frozenset[str], things: Things, random: np.random.Generator) -> str | None:
-    bare = [i for i in caption.things if i and caption.word(i - 1) in ARTICLES]
-    if not bare:
-        return None
-    i = bare[random.integers(len(bare))]
     unnamed = [name for name in _ADDED if not any(said & set(group) for group in QUALITIES[name])] or _ADDED
-    words = [
-        word
-        for name in unnamed
-        for word in _other_qualities(name, said)
-        if (word, caption.word(i)) in things.beside
-    ]
-    return caption.with_words({i: f"{words[random.integers(len(words))]} {caption.word(i)}"}) if words else None
+    new = [word for name in unnamed for word in _other_qualities(name, said)]
+    for i in random.permutation([i for i in caption.things if i and caption.word(i - 1) in ARTICLES]).tolist():
+        own = [word for word in new if (word, caption.word(i)) in things.beside]
+        if own:
+            return caption.with_words({i: f"{own[random.integers(len(own))]} {caption.word(i)}"})
+    return None
 
 
 _RULES: Mapping[NegativeKind, _Rule] = {

@@ -79,23 +79,30 @@ RELATIONS: Mapping[str, tuple[str, ...]] = {
 }
 """Relation -> those that exclude it; longer ones are looked for first."""
 
-ARTICLES = frozenset("a an the his her its their these those another each every some several many".split())
-_LINKS = frozenset("this that is are was were be been being has have had who which while as and or but then than".split())
-_PREPOSITIONS = frozenset(word for relation in RELATIONS for word in relation.split()) | frozenset(
-    "of at by from for to during against between among past before after about like".split()
-)
-_PRONOUNS = frozenset("he she it they him them himself herself itself themselves one other others each".split())
+
+def words(line: str) -> frozenset[str]:
+    """The words of a line, as a set."""
+    return frozenset(line.split())
+
+
+ARTICLES = words("a an the his her its their these those another each every some several many")
+"""And possessives, and what else opens a noun phrase."""
+
+_LINKS = words("this that is are was were be been being has have had who which while as and or but then than")
+_PREPOSITIONS = words("of at by from for to during against between among past before after about like")
+_PREPOSITIONS |= words(" ".join(RELATIONS))
+_PRONOUNS = words("he she it they him them himself herself itself themselves one other others each not no very s t")
 _QUALITY_OF = {word: (name, group) for name, groups in QUALITIES.items() for group in groups for word in group}
-_PARTS = frozenset(  # they stand where a thing does, and name a part, a measure or the picture itself
+_PARTS = words(  # they stand where a thing does, and name a part, a measure or the picture itself
     "group couple pair bunch pile piece number row lot line set side middle edge end top bottom front back base corner "
     "center centre background foreground distance picture photo photograph image shot view closeup close-up way turn "
-    "part kind type day night time air area place person's".split()
+    "part kind type day night time air area place person's"
 )
-CLOSED = ARTICLES | _LINKS | _PREPOSITIONS | _PRONOUNS | frozenset(_QUALITY_OF) | _PARTS | frozenset("not no very s t".split())
+CLOSED = ARTICLES | _LINKS | _PREPOSITIONS | _PRONOUNS | _PARTS | frozenset(_QUALITY_OF)
 """Words that are never things."""
 
 _WORD = re.compile(r"[^\W\d_]+(?:[-'’][^\W\d_]+)*|\d+|[^\w\s]")
-_PLURALS = frozenset("people men women children".split())
+_PLURALS = words("people men women children")
 
 
 @dataclass(frozen=True)
@@ -194,17 +201,16 @@ def learn_things(captions: Sequence[Sequence[str]], *, least: int = 5, share: fl
     named = []  # the words of each picture
     beside: set[tuple[str, str]] = set()
     for own in captions:
-        words = [[token.word for token in tokens_of(caption)] for caption in own]
-        for line in words:
+        lines = [[token.word for token in tokens_of(caption)] for caption in own]
+        for line in lines:
             used.update(line)
             placed.update(_in_nouns_place(line))
             beside.update(pairwise(["", *(word if word[0].isalnum() else "" for word in line), ""]))
-        named.append(sorted({word for line in words for word in line}))
+        named.append(sorted({word for line in lines for word in line}))
     kept = {word for word, n in placed.items() if n >= share * used[word]}
-    count = Counter(word for words in named for word in words if word in kept)
+    count = Counter(word for own in named for word in own if word in kept)
     kept = {word for word in kept if count[word] >= least}
-    own_things = [[word for word in words if word in kept] for words in named]
-    together = Counter(pair for words in own_things for pair in combinations(words, 2))
+    together = Counter(pair for own in named for pair in combinations([word for word in own if word in kept], 2))
     return Things({word: n for word, n in sorted(count.items()) if word in kept}, together, beside, len(captions))
 
 
