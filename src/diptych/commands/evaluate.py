@@ -16,6 +16,10 @@ from diptych.commands.flags import (
     parser_for,
     table_of,
 )
+from diptych.commands.tasks import evaluate_tasks, tasks_help
+
+CLASSIFY_HELP = "column of class names: zero-shot accuracy; with --tasks, the column that tasks read labels from"
+JSON_HELP = "the numbers; default: evaluation.json in the run (with --tasks: tasks.json)"
 
 
 def evaluate(argv: Sequence[str]) -> None:
@@ -29,16 +33,20 @@ def evaluate(argv: Sequence[str]) -> None:
     from diptych.training.journal import read_log
     from diptych.training.run import write_json
 
-    parser = parser_for("evaluate", "Measure retrieval both ways, on rows the model has not seen, against chance.")
+    parser = parser_for(
+        "evaluate", "Measure retrieval both ways, or tasks, on rows the model has not seen, against chance."
+    )
     add_model(parser)
     add_data(parser)
     parser.add_argument("--split", type=str | None, default=None, help=SPLIT_HELP)
-    parser.add_argument("--classify", type=str | None, default=None, help="column of class names: zero-shot accuracy")
-    parser.add_argument(
-        "--json", type=Path | None, default=None, help="the numbers; default: evaluation.json in the run"
-    )
+    parser.add_argument("--classify", type=str | None, default=None, help=CLASSIFY_HELP)
+    parser.add_argument("--tasks", type=list[str] | None, nargs="+", default=None, help=tasks_help())
+    parser.add_argument("--json", type=Path | None, default=None, help=JSON_HELP)
     parser.add_argument("--report", type=Path | None, default=None, help="the page; default: RUN/report.html")
     args = parse(parser, argv)
+    if args.tasks is not None:
+        evaluate_tasks(args)
+        return
     opened = model_of(args)
     run = Path(args.model) if Path(args.model).is_dir() else None  # else files are written where they are asked for
     bad = BadRows()

@@ -25,6 +25,7 @@ from diptych.data.pairs import Pairs, prepare, tokenize
 from diptych.data.processors import ImageProcessor
 from diptych.data.views import Arrays, View
 from diptych.evaluation.evaluate import labels_of
+from diptych.evaluation.hashes import hash_of_rows
 from diptych.models.embed import Progress, embed, frozen_features
 
 
@@ -82,6 +83,16 @@ class Bench:
     def table(self) -> Dataset:
         """The good rows; row i is line i of `image`."""
         return self.pairs.table
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of the table's columns, without decoding any picture."""
+        return list(self._rows.column_names)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the good rows; see `diptych.evaluation.hashes`."""
+        return hash_of_rows(self.table)
 
     def __len__(self) -> int:
         return len(self.pairs)

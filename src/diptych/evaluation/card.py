@@ -111,6 +111,11 @@ def card_names() -> list[str]:
     return sorted(card_files())
 
 
+def card_sentences() -> dict[str, str]:
+    """Name -> what it is, of every card that comes with Diptych."""
+    return {name: str(yaml.safe_load(file.read_text("utf-8"))["what"]) for name, file in sorted(card_files().items())}
+
+
 def protocol_names() -> list[str]:
     """The names of all protocols."""
     folders = diptych.evaluation.protocols.__path__

@@ -86,6 +86,7 @@ class Report:
         tables: see `recall_table` and `accuracy_table`.
         gallery: examples, of hits and of misses.
         next_steps: commands to type.
+        x_labels: name of a curve -> what its x counts, where that is not `x_label`.
     """
 
     title: str
@@ -95,6 +96,7 @@ class Report:
     tables: Sequence[Table] = ()
     gallery: Sequence[Example] = ()
     next_steps: Sequence[str] = ()
+    x_labels: Mapping[str, str] = field(default_factory=dict)
 
 
 def percent(share: float) -> str:
@@ -181,6 +183,7 @@ def write_json(report: Report, path: str | Path) -> Path:
         "title": report.title,
         "facts": dict(report.facts),
         "x_label": report.x_label,
+        "x_labels": dict(report.x_labels),
         "curves": {name: [list(point) for point in points] for name, points in report.curves.items()},
         "tables": [
             {"title": t.title, "columns": list(t.columns), "rows": [list(row) for row in t.rows], "note": t.note}
