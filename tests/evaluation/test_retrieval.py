@@ -74,6 +74,8 @@ def test_every_chunk_gives_what_the_whole_matrix_gives(chunk: int) -> None:
     assert report.mean_rank == metrics.mean_rank(ranks)
     assert report.mrr == metrics.mean_reciprocal_rank(ranks)
     assert report.map == pytest.approx(metrics.mean_average_precision(ranks))
+    assert report.map_at == pytest.approx({k: metrics.mean_average_precision(ranks, k) for k in (1, 3, 10)})
+    assert report.r_precision == pytest.approx(metrics.r_precision(ranks).nanmean().item())
     assert report.queries_without_positive == int((~positives.any(1)).sum()) > 0
     assert torch.equal(report.best_rank, ranks[:, 0])
 
@@ -120,6 +122,8 @@ def test_both_ways_is_named_after_what_is_asked_with() -> None:
         "t2i_mean_rank": 1.0,
         "t2i_mrr": 1.0,
         "t2i_map": 1.0,
+        "t2i_r_precision": 1.0,
+        "t2i_map@1": 1.0,
     }
     assert json.loads(json.dumps(reports["text_to_image"].to_json()))["recall"] == {"1": 1.0}
 

@@ -1,4 +1,4 @@
-"""How well a ranking puts the right rows first: recall, ranks, reciprocal rank, average precision.
+"""How well a ranking puts the right rows first: recall, ranks, reciprocal rank, precision, average precision.
 
 Every measure is a plain function of one small tensor, the ranks of a query's positives; every choice
 that could flatter a model is made once, in `positive_ranks`:
@@ -11,6 +11,8 @@ neither the order of the gallery nor the luck of a sort moves a number. (Ties am
 Ranks are `[Q, P]` int64, 1-based, best first, P the most positives of any query; 0 pads. A query without
 any positive is a row of zeros: it cannot be answered, so means leave it out, and `queries_without_positive`
 says how many there were.
+
+Rows that are right to a degree belong in `graded`.
 
 Sources: recall at K of image and text as in Hodosh, Young & Hockenmaier 2013 (JAIR 47) and Karpathy &
 Fei-Fei 2015 (arXiv 1412.2306); the rest as in Manning, Raghavan & Schütze 2008, chapter 8; on ties,
@@ -165,14 +167,68 @@ def mean_rank(ranks: Tensor) -> float:
     return best_ranks(ranks).double().mean().item()
 
 
-def mean_reciprocal_rank(ranks: Tensor) -> float:
-    """MRR: the mean over queries of 1 / rank of the best positive, above 0 to 1.
+def mean_reciprocal_rank(ranks: Tensor, k: int | None = None) -> float:
+    """MRR or MRR@k: the mean over queries of 1 / rank of the best positive, 0 to 1; past rank k it counts 0.
+
+    Raises:
+        ValueError: if k < 1, or no query has a positive.
 
     Example:
-        >>> mean_reciprocal_rank(torch.tensor([[1], [2]]))
-        0.75
+        >>> mean_reciprocal_rank(torch.tensor([[1], [2]])), mean_reciprocal_rank(torch.tensor([[1], [2]]), k=1)
+        (0.75, 0.5)
     """
-    return best_ranks(ranks).double().reciprocal().mean().item()
+    best = best_ranks(ranks)
+    reciprocal = best.double().reciprocal()
+    if k is not None:
+        _check_k(k)
+        reciprocal = reciprocal * (best <= k)
+    return reciprocal.mean().item()
+
+
+def precision_at(ranks: Tensor, k: int) -> Tensor:
+    """The share of the first k rows that are right, of every query.
+
+        P@k = #{ i : rank_i <= k } / k
+
+    A query with fewer than k positives cannot reach 1; `r_precision` asks for no more than there are.
+
+    Args:
+        ranks: `[Q, P]`, of all positives.
+        k: at least 1; may exceed the gallery, whose missing rows count as wrong.
+
+    Returns:
+        `[Q]` float64, 0 to 1; NaN for a query without positive.
+
+    Raises:
+        ValueError: if k < 1.
+
+    Example:
+        >>> precision_at(torch.tensor([[1, 4], [2, 0]]), k=2)
+        tensor([0.5000, 0.5000], dtype=torch.float64)
+    """
+    _check_k(k)
+    return (_found(ranks, k) / k).masked_fill(ranks[:, 0] == 0, torch.nan)
+
+
+def r_precision(ranks: Tensor) -> Tensor:
+    """The share of the first p rows that are right, p being the number of the query's positives.
+
+        R-Precision = #{ i : rank_i <= p } / p
+
+    A perfect ranking reaches 1 whatever p. With one positive it is recall at 1.
+
+    Args:
+        ranks: `[Q, P]`, of all positives.
+
+    Returns:
+        `[Q]` float64, 0 to 1; NaN for a query without positive.
+
+    Example:
+        >>> r_precision(torch.tensor([[1, 4], [2, 0]]))
+        tensor([0.5000, 0.0000], dtype=torch.float64)
+    """
+    possible = (ranks > 0).sum(1)
+    return _found(ranks, possible[:, None]) / possible
 
 
 def average_precision(ranks: Tensor, k: int | None = None) -> Tensor:
@@ -183,7 +239,7 @@ def average_precision(ranks: Tensor, k: int | None = None) -> Tensor:
 
     with p the number of positives and i / rank_i the precision where the i-th of them stands. The
     divisor of AP@k lets a perfect ranking reach 1 whatever p (some libraries divide by the positives found,
-    which rewards finding few).
+    which rewards finding few). It is that of INQUIRE (Vendrow et al. 2024, arXiv 2411.02537).
 
     Args:
         ranks: `[Q, P]`.
@@ -283,6 +339,11 @@ def _sort_rows(scores: Tensor) -> Tensor:
 def _at_least(ascending: Tensor, values: Tensor) -> Tensor:
     """How many of each row of `ascending` `[Q, N]` are >= each of `values` `[Q, P]`: `[Q, P]` int64."""
     return ascending.shape[1] - torch.searchsorted(ascending, values.contiguous())
+
+
+def _found(ranks: Tensor, depth: Tensor | int) -> Tensor:
+    """How many positives of each query stand no lower than `depth`: `[Q]` float64."""
+    return ((ranks > 0) & (ranks <= depth)).sum(1).double()
 
 
 def _check_k(k: int) -> None:

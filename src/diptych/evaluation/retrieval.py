@@ -10,8 +10,9 @@ an index (`diptych.search`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -38,6 +39,8 @@ class RetrievalReport:
         best_rank: `[Q]` int64, pessimistic rank of each query's best positive; 0 where it has none.
         top: `[Q, min(max k, N)]` int64, the gallery rows that came first, in any order among equal scores.
         top_scores: the scores of `top`.
+        map_at: k -> mean average precision over the first k, divided by min(positives, k), 0 to 1.
+        r_precision: mean share of right rows among the first p, p the query's positives, 0 to 1.
     """
 
     recall: dict[int, float]
@@ -52,6 +55,8 @@ class RetrievalReport:
     best_rank: Tensor
     top: Tensor
     top_scores: Tensor
+    map_at: dict[int, float] = field(default_factory=dict)
+    r_precision: float = math.nan
 
     def to_json(self) -> dict[str, Any]:
         """The numbers, as `json.dumps` takes them: all but the tensors."""
@@ -59,6 +64,7 @@ class RetrievalReport:
             "recall": {str(k): share for k, share in self.recall.items()},
             "chance": {str(k): share for k, share in self.chance.items()},
             **self._summary(),
+            "map_at": {str(k): share for k, share in self.map_at.items()},
             "queries": self.queries,
             "gallery": self.gallery,
             "queries_without_positive": self.queries_without_positive,
@@ -67,10 +73,17 @@ class RetrievalReport:
     def flat(self, prefix: str) -> dict[str, float]:
         """The measures in one line for a log: `{"t2i_recall@1": 0.41, ..., "t2i_map": 0.38}` for the prefix `"t2i"`."""
         recall = {f"recall@{k}": share for k, share in self.recall.items()}
-        return {f"{prefix}_{name}": value for name, value in {**recall, **self._summary()}.items()}
+        precision = {f"map@{k}": share for k, share in self.map_at.items()}
+        return {f"{prefix}_{name}": value for name, value in {**recall, **self._summary(), **precision}.items()}
 
     def _summary(self) -> dict[str, float]:
-        return {"median_rank": self.median_rank, "mean_rank": self.mean_rank, "mrr": self.mrr, "map": self.map}
+        return {
+            "median_rank": self.median_rank,
+            "mean_rank": self.mean_rank,
+            "mrr": self.mrr,
+            "map": self.map,
+            "r_precision": self.r_precision,
+        }
 
 
 @dataclass(frozen=True)
@@ -136,7 +149,7 @@ def retrieve(
         query_keys: `[Q, K]` int64, -1 pads.
         gallery_keys: `[N, L]` int64, -1 pads; K and L may differ.
         scorer: higher is better. One that must know its gallery is to be fitted before (`scorer.fit(gallery)`).
-        ks: the depths of recall, each at least 1.
+        ks: the depths of recall and of mAP@k, each at least 1.
         chunk: queries scored at a time; memory is about `chunk * N * 8` bytes. It changes no number.
         track: wraps the chunks, to show progress: `rich.progress.track`, say.
 
@@ -162,11 +175,13 @@ def retrieve(
     parts = []
     for start in track(range(0, len(queries), chunk)):
         stop = min(start + chunk, len(queries))
-        scores = _score(scorer, queries[start:stop], gallery)
+        scores = checked_scores(scorer, queries[start:stop], gallery)
         columns = index.sharing(query_keys[start:stop]).to(scores.device)
         ranks = metrics.ranks_of(scores, columns, first_query=start)
         top = scores.topk(min(ks[-1], len(gallery)), dim=1)
-        found = (ranks[:, 0], (ranks > 0).sum(1), metrics.average_precision(ranks), top.indices, top.values.float())
+        precision = [metrics.average_precision(ranks, k) for k in (None, *ks)]
+        precisions = torch.stack([*precision, metrics.r_precision(ranks)], 1)  # [q, 1 + ks + 1]
+        found = (ranks[:, 0], (ranks > 0).sum(1), precisions, top.indices, top.values.float())
         parts.append([part.cpu() for part in found])
     return _report(*(torch.cat(part) for part in zip(*parts, strict=True)), gallery=len(gallery), ks=ks)
 
@@ -211,27 +226,35 @@ def _check(
 
 
 def _report(
-    best: Tensor, positives: Tensor, precision: Tensor, top: Tensor, top_scores: Tensor, *, gallery: int, ks: list[int]
+    best: Tensor, positives: Tensor, precisions: Tensor, top: Tensor, top_scores: Tensor, *, gallery: int, ks: list[int]
 ) -> RetrievalReport:
-    """Measure the best ranks, counts of positives and average precisions, all `[Q]`, of all queries."""
-    ranks = best[:, None]  # all that the measures below need, mAP apart
+    """Measure the best ranks and counts of positives `[Q]` of all queries; `precisions` are AP, AP@k.., R-Precision."""
+    ranks = best[:, None]  # all that the measures below need, precisions apart
+    overall, *at, r_precision = precisions.nanmean(0).tolist()
     return RetrievalReport(
         recall={k: metrics.recall_at(ranks, k) for k in ks},
         chance={k: metrics.chance_recall(k, gallery=gallery, positives=positives) for k in ks},
         median_rank=metrics.median_rank(ranks),
         mean_rank=metrics.mean_rank(ranks),
         mrr=metrics.mean_reciprocal_rank(ranks),
-        map=precision.nanmean().item(),
+        map=overall,
         queries=len(best),
         gallery=gallery,
         queries_without_positive=metrics.queries_without_positive(ranks),
         best_rank=best,
         top=top,
         top_scores=top_scores,
+        map_at=dict(zip(ks, at, strict=True)),
+        r_precision=r_precision,
     )
 
 
-def _score(scorer: Scorer, queries: Embedding, gallery: Embedding) -> Tensor:
+def checked_scores(scorer: Scorer, queries: Embedding, gallery: Embedding) -> Tensor:
+    """The scorer's `[Q, N]`.
+
+    Raises:
+        ValueError: if it answers in another shape.
+    """
     scores = scorer(queries, gallery)
     if scores.shape != (len(queries), len(gallery)):
         raise ValueError(
