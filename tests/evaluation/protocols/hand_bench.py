@@ -52,7 +52,7 @@ class HandBench(Bench):
     def pairs(self) -> Any:
         plain = {name: values for name, values in self.rows.items() if not isinstance(values[0], Image.Image | Tensor)}
         table = Dataset.from_dict(plain)
-        return SimpleNamespace(table=table, keys=make_keys(self.rows["id"], self.rows["text"]))
+        return SimpleNamespace(table=table, keys=make_keys(self.rows["id"], self.rows["text"], needs_text=False))
 
     def __len__(self) -> int:
         return len(self.rows["id"])
