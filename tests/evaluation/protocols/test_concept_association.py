@@ -30,7 +30,7 @@ def seen(value: Any) -> list[str]:
     pixels = np.asarray(decode_image(value, mode="RGB"))
     row = [tuple(int(v) for v in pixels[4, x]) for x in (1, pixels.shape[1] - 2)]
     names = {colour: name for name, colour in COLOURS.items()}
-    return list(dict.fromkeys(names[one] for one in row))
+    return list(dict.fromkeys(names[(r, g, b)] for r, g, b in row))
 
 
 def concepts(words: list[str]) -> torch.Tensor:

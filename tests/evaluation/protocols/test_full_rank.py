@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 from hand_bench import HandBench
 
+from diptych.core.scorer import Scorer
 from diptych.evaluation.protocols.full_rank import measure, reranked
 
 ANGLES = [0.0, 0.1, 0.2, 0.3, 0.4]
@@ -58,14 +60,12 @@ def test_reranked_by_brute_force(top: int):
 
 def test_a_second_scorer_reranks_and_is_bounded():
     given = bench(["0.0", None, None, "0.0", None])
-    from diptych.core.scorer import Scorer
 
     class Backwards(Scorer):
         def forward(self, queries, gallery):  # type: ignore[no-untyped-def]
             return -(queries.dense @ gallery.dense.T)
 
-    given.model = torch.nn.Module()  # type: ignore[assignment]
-    given.model.parts = torch.nn.ModuleDict({"second": Backwards()})
+    given.model = SimpleNamespace(parts={"second": Backwards()})  # type: ignore[assignment]
     found = measure(given, k=5, rerank=4, second="second")
     # The first four turned round: 4th, 3rd, 2nd, 1st, then the 5th. Right are places 1 and 4.
     assert found.numbers["rerank_map@5"] == pytest.approx((1 + 2 / 4) / 2)
@@ -81,7 +81,6 @@ def test_refusals():
     with pytest.raises(ValueError, match="it needs"):
         measure(bench(["0.0"] * 5), prompts={"label": "a thing"})
     given = bench(["0.0"] * 5)
-    given.model = torch.nn.Module()  # type: ignore[assignment]
-    given.model.parts = torch.nn.ModuleDict()
+    given.model = SimpleNamespace(parts={})  # type: ignore[assignment]
     with pytest.raises(ValueError, match="no scorer 'other' to rerank"):
         measure(given, second="other")

@@ -76,7 +76,9 @@ def measure(
     asked = _questions(things, qualities, questions, seed)
     choices = sorted({own for row, own in enumerate(qualities) if own and things[row]})
     answers = _answers(bench, [one.thing for one in asked], list(_pictures(bench, asked)), choices, prompt)
-    alone = _answers(bench, [one.thing for one in asked], [bench.image[[one.row for one in asked]]], choices, prompt)
+    alone = _answers(
+        bench, [one.thing for one in asked], [bench.image[torch.tensor([one.row for one in asked])]], choices, prompt
+    )
     own = torch.tensor([choices.index(one.own) for one in asked])
     other = torch.tensor([choices.index(one.other) for one in asked])
     named_own, named_other = (answers == own).double(), (answers == other).double()

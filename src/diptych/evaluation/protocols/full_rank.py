@@ -1,8 +1,8 @@
 """Find all pictures that a word is true of, in the whole table, and order the first hundred again with another scorer.
 
 Queries are the values of columns (classes, attributes), each in a sentence; right are all rows that have the value,
-many to a query. Measured are AP@k, nDCG@k (right or not) and MRR over all of the table, and the same of the first `rerank`
-put in another order by `second` (`rerank_map@k`): rows below them stay where they were, so it cannot exceed
+many to a query. Measured are AP@k, nDCG@k (right or not) and MRR over all of the table, and the same of the first
+`rerank` put in another order by `second` (`rerank_map@k`): rows below them stay where they were, so it cannot exceed
 `rerank_bound`, what a perfect order of them would get.
 
     AP@k = 1 / min(right, k) * sum over right ranks r <= k of (right up to r) / r
@@ -83,7 +83,7 @@ def measure(
                 numbers[f"{name}_{column}"] = float(values[mine].mean())
     share = sum(len(rows) for _, _, rows in asked) / len(asked) / len(bench)
     notes = [
-        f"{len(asked):,} queries of {len(columns)} columns among {len(bench):,} pictures; {share:.1%} of them are right, "
+        f"{len(asked):,} queries of {len(columns)} columns among {len(bench):,} pictures, of which {share:.1%} are right "
         "on average",
     ]
     return Measured(numbers, items=items, shown=_shown(bench, texts, asked, ranks), notes=notes)

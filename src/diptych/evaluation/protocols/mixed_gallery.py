@@ -4,14 +4,14 @@
     both together        the sum of the two unit vectors, scaled to unit length
 
 Each picture of the table is three documents: itself, one of its captions, and the two together; and, by another of its
-captions, three queries: a caption, the picture with half of its caption's words, or the picture. Right are the
-documents of the query's picture, but for the picture or caption that the query itself has. Measured is nDCG@k of each
-kind of query (`ndcg@k_text`, `_image`, `_both`), their mean, of each domain where a column says one, and how much of
-the first k is of which kind (`first_image`, `first_text`, `first_both`): a model with a gap between modalities finds
-documents of the query's own kind, whatever they say.
+captions, three queries: the caption, the picture, or the picture with half of the caption's words. Right are the
+documents of the query's picture; those with the picture that the query itself has are left out of its gallery. Measured
+is nDCG@k of each kind of query (`ndcg@k_text`, `_image`, `_both`), their mean, that of each domain where a column says
+one, and how much of the first k that a text finds is of which kind (`first_image`, `first_text`, `first_both`): a model
+with a gap between modalities finds documents of the query's own kind, whatever they say.
 
-`contradiction` is another task: given a picture, find among several captions the one that conflicts with it, a rule-made
-negative of one of its own (`diptych.data.caption_negatives`) among its other captions. `contradiction_accuracy` is the
+`contradiction` is another task: given a picture, find among several captions the one that conflicts with it, a negative
+by rule of one of its own (`diptych.data.caption_negatives`) among its other captions. `contradiction_accuracy` is the
 share of pictures whose conflicting caption has the lowest score, beside chance.
 
 Source: Zhang et al. 2025 (MRMR, arXiv 2510.09510): the mixed gallery of interleaved documents, nDCG@10 a domain, and
