@@ -39,10 +39,10 @@ if __name__ == "__main__":
             system=14,
             claim="a gallery enlarged with similar pictures is harder for retrieval models than the benchmark's own: "
             "recall at 1",
-            here="CLIP's linear projections of frozen MobileNetV2 and MiniLM, trained for 10 epochs. Look-alikes are the "
-            f"{NEAR} nearest training pictures of each test picture by the measured model's own vectors, where the paper "
-            "has its own search and refined captions; the same number of random training pictures is the control, so "
-            "that what is compared is likeness and not size. The model was trained on the added pictures",
+            here="CLIP's linear projections of frozen MobileNetV2 and MiniLM, trained for 10 epochs. Look-alikes are "
+            f"the {NEAR} nearest training pictures of each test picture by the measured model's own vectors, where the "
+            "paper has its own search and refined captions; the same number of random training pictures is the "
+            "control, so that what is compared is likeness and not size. The model was trained on the added pictures",
             arms={"look-alikes": gallery("_hard"), "random": gallery("_random"), "as it is": gallery("")},
             method="look-alikes",
             baseline="random",

@@ -59,9 +59,7 @@ def measure(
     options = {thing: [word for word in words if (word, thing) in things.beside] for thing in things.count}
     places = [place for number, text in enumerate(bench.captions) for place in _places(number, text, things, options)]
     if not places:
-        raise ValueError(
-            f"no thing without a quality in {len(bench.captions):,} captions; they must be English sentences"
-        )
+        raise ValueError(f"no thing without a quality in {len(bench.captions):,} captions, which must be English")
     random = np.random.default_rng(seed)
     drawn = [options[thing][random.integers(len(options[thing]))] for _, _, thing in places]
     changed = {
@@ -82,7 +80,7 @@ def measure(
         numbers[f"relative_drop_{name}"] = (numbers["mrr"] - numbers[f"mrr_{name}"]) / numbers["mrr"]
     touched = len({number for number, _, _ in places})
     notes = [
-        f"{len(places):,} qualities are put into {touched:,} of {len(bench.captions):,} captions, the same places for both",
+        f"{len(places):,} qualities are put into {touched:,} of {len(bench.captions):,} captions, at the same places",
         "the chosen ones are true so far as the measured model sees; nobody checked",
     ]
     return Measured(numbers, chance, items, of, notes=notes)

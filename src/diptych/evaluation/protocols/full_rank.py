@@ -83,8 +83,7 @@ def measure(
                 numbers[f"{name}_{column}"] = float(values[mine].mean())
     share = sum(len(rows) for _, _, rows in asked) / len(asked) / len(bench)
     notes = [
-        f"{len(asked):,} queries of {len(columns)} columns among {len(bench):,} pictures, of which {share:.1%} are right "
-        "on average",
+        f"{len(asked):,} queries of {len(columns)} columns among {len(bench):,} pictures, {share:.1%} of them right",
     ]
     return Measured(numbers, items=items, shown=_shown(bench, texts, asked, ranks), notes=notes)
 
