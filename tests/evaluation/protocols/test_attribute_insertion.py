@@ -14,7 +14,7 @@ SEEN = ["red dog", "blue dog", "orange cat", "nothing"]
 
 
 def reading(text: str) -> torch.Tensor:
-    return bag(WORDS)(text.lower().replace(".", ""))
+    return torch.as_tensor(bag(WORDS)(text.lower().replace(".", "")))
 
 
 def test_a_model_that_sees_the_quality_gains_by_it():
