@@ -41,9 +41,9 @@ if __name__ == "__main__":
             system=203,
             claim="retrieval models rank generated pictures before real ones that show the same: recall of either in "
             "the ranking of both",
-            here="the other rendering is the picture with its fine texture smoothed away (the median of 5 x 5, twice), "
-            "in the place of a diffusion model's picture for the same caption; so what holds or not is of smoothness, "
-            "not of generation. CLIP's linear projections of frozen MobileNetV2 and MiniLM, trained for 10 epochs on "
+            here="the other rendering is the picture with its finest texture smoothed away (the median of 3 x 3), in "
+            "the place of a diffusion model's picture for the same caption; so what holds or not is of smoothness, not "
+            "of generation. CLIP's linear projections of frozen MobileNetV2 and MiniLM, trained for 10 epochs on "
             "real pictures. `without shift` has the mean shift between the renderings taken out of the gallery",
             arms={
                 "made": rendering("made"),

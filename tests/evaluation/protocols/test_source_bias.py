@@ -66,7 +66,7 @@ def test_renderings_made_by_rule():
         files.append({"bytes": file.getvalue(), "path": None})
     rough = np.asarray(Image.fromarray(noise), float)
     smooth = np.asarray(render(Image.fromarray(noise), "smoothed"), float)
-    assert np.abs(np.diff(smooth, axis=0)).mean() < 0.3 * np.abs(np.diff(rough, axis=0)).mean()
+    assert np.abs(np.diff(smooth, axis=0)).mean() < 0.4 * np.abs(np.diff(rough, axis=0)).mean()
     bench = HandBench(
         {"image": files, "text": [[str(i)] for i in range(4)]}, image=grey, text=lambda t: torch.eye(16)[int(t)]
     )

@@ -110,10 +110,10 @@ def _rendered(bench: Bench, rows: Sequence[int], how: Made) -> Iterator[Embeddin
 
 
 def render(picture: Image.Image, how: Made) -> Image.Image:
-    """Another rendering: without fine texture ("smoothed": the median of 5 x 5, twice), or JPEG at quality 7."""
+    """Another rendering: without the finest texture ("smoothed": the median of 3 x 3), or JPEG at quality 7."""
     if how == "compressed":
         return corrupt(picture, "jpeg", 5, random=np.random.default_rng(0))
-    return picture.filter(ImageFilter.MedianFilter(5)).filter(ImageFilter.MedianFilter(5))
+    return picture.filter(ImageFilter.MedianFilter(3))
 
 
 def _found(bench: Bench, by: str, source: str, real: str, most: int, seed: int) -> _Pairs:
