@@ -4,8 +4,9 @@ Seven kinds, after SugarCrepe's: two things or two qualities of a caption change
 or a relation becomes another (`replace_*`), or a thing or a quality is put in (`add_*`). All is done by rule from the
 collection's own words (`word_classes`), with a seed, and drawn as often as the collection uses the word.
 
-A new word is one that no caption of the picture has, and that stands beside the same words somewhere in the
-collection; a thing moreover one that is seldom named together with the old one, for it may else be another name of it.
+A new word is one that no caption of the picture has. A new thing stands beside the same words somewhere in the
+collection, and is seldom named together with the old one, for it may else be another name of it; a new quality is of a
+class (colours, sizes) of which the thing has some somewhere; one put in stands before the same thing elsewhere.
 So a negative is *likely* wrong of its picture, and mostly good English; neither is checked by anybody, where
 SugarCrepe's are written by a language model and filtered by people. What a model gets right without the picture,
 `diptych.evaluation.protocols.compositional` measures beside.
@@ -234,14 +235,19 @@ def _swap_attribute(caption: _Caption, said: frozenset[str], things: Things, ran
             and i < first < j
             and caption.word(first) != caption.word(second)  # a black dog and a white dog are the same the other way
             and not _is_one_of_several(caption, i, j)
-            and _fits(caption, i, caption.word(j), things)
-            and _fits(caption, j, caption.word(i), things)
+            and _takes(caption.word(first), other[0], things)
+            and _takes(caption.word(second), one[0], things)
         ):
             pairs.append((i, j))
     if not pairs:
         return None
     i, j = pairs[random.integers(len(pairs))]
     return caption.with_words({i: caption.word(j), j: caption.word(i)})
+
+
+def _takes(thing: str, name: str, things: Things) -> bool:
+    """Whether a thing has any quality of a class somewhere in the collection: "tan dog" where only brown ones are."""
+    return any((word, thing) in things.beside for group in QUALITIES[name] for word in group)
 
 
 def _described(caption: _Caption, i: int, things: Things) -> int:
@@ -290,8 +296,8 @@ def _replace_attribute(
     for i in random.permutation(places).tolist():
         of = quality(caption.word(i))
         assert of
-        fitting = [word for word in _other_qualities(of[0], said) if _fits(caption, i, word, things)]
-        if fitting:
+        fitting = _other_qualities(of[0], said)
+        if fitting and _takes(caption.word(_described(caption, i, things)), of[0], things):
             return caption.with_words({i: fitting[random.integers(len(fitting))]})
     return None
 
