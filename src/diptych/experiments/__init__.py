@@ -1,1 +1,1 @@
-"""Recipes run fairly against each other: the same rows, order, budget and measurement, and how sure the answer is."""
+"""Recipes run fairly against each other, and claims of papers measured."""
