@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Mapping
+from functools import lru_cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,7 @@ def require_trusted(description: Any) -> None:
             require_trusted(one)
 
 
-def trusted_packages() -> set[str]:
+@lru_cache(1)  # reading what is installed takes long, and every load asks for it
+def trusted_packages() -> frozenset[str]:
     """The packages whose classes a checkpoint may name."""
-    return {"diptych", *(point.name for point in entry_points(group="diptych"))}
+    return frozenset({"diptych", *(point.name for point in entry_points(group="diptych"))})

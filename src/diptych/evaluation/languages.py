@@ -15,6 +15,8 @@ image-to-text with a gallery for each language, where r_jk is the rank of pictur
 The authors' definition is the variance; what their released code prints is the mean of the deviations. Both are here.
 
 Source: Nie et al. 2024, arXiv 2406.18254, and its code.
+
+System: 176 (CCRK (1-to-K))
 """
 
 from __future__ import annotations

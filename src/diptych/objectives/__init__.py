@@ -1,5 +1,6 @@
 """Objectives: one idea a file."""
 
+from diptych.objectives.alignment import Alignment
 from diptych.objectives.anchored_codes import AnchoredCodes
 from diptych.objectives.bit_balance import BitBalance
 from diptych.objectives.bit_decorrelation import BitDecorrelation
@@ -16,9 +17,11 @@ from diptych.objectives.overuse import Overuse
 from diptych.objectives.pair_distillation import PairDistillation
 from diptych.objectives.quantization import Quantization
 from diptych.objectives.sigmoid import Sigmoid
+from diptych.objectives.uniformity import Uniformity
 
 __all__ = [
     "FLOPS",
+    "Alignment",
     "AnchoredCodes",
     "BitBalance",
     "BitDecorrelation",
@@ -34,4 +37,5 @@ __all__ = [
     "PairDistillation",
     "Quantization",
     "Sigmoid",
+    "Uniformity",
 ]

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from diptych.evaluation.bench import Bench
 from diptych.evaluation.classification import class_embeddings
+from diptych.evaluation.detection import auroc, false_positive_rate, maximum_concept_matching
 from diptych.evaluation.measured import Found, Measured, Shown
 from diptych.evaluation.prompts import class_names_of, named, templates_of
 
@@ -72,12 +73,12 @@ def measure(
         known = torch.ones(len(names), dtype=torch.bool)
         known[out] = False
         scores = {
-            "mcm": (cosines[:, known] / temperature).double().softmax(1).amax(1),
+            "mcm": maximum_concept_matching(cosines[:, known].double(), temperature),
             "cosine": cosines[:, known].amax(1).double(),
         }
         for name, score in scores.items():
-            kept[f"{name}_auroc"].append(_auroc(score[~strange], score[strange]))
-            kept[f"{name}_fpr95"].append(_fpr_at(score[~strange], score[strange], 0.95))
+            kept[f"{name}_auroc"].append(auroc(score[~strange], score[strange]))
+            kept[f"{name}_fpr95"].append(false_positive_rate(score[~strange], score[strange]))
         if fold == 0:
             shown = _shown(scores["mcm"], strange, rows, labels, names)
     found = {name: float(np.mean(values)) for name, values in kept.items()}
@@ -87,20 +88,6 @@ def measure(
     if left_out := len(labels) - len(rows):
         notes.append(f"{left_out:,} images without a label are left out")
     return Measured(found, chance, shown=shown, notes=notes)
-
-
-def _auroc(inside: Tensor, outside: Tensor) -> float:
-    """The share of pairs of which the inside one scores higher; a tie is half."""
-    ascending = outside.sort().values
-    below, upto = torch.searchsorted(ascending, inside), torch.searchsorted(ascending, inside, right=True)
-    return ((below + upto).double().mean() / (2 * len(outside))).item()
-
-
-def _fpr_at(inside: Tensor, outside: Tensor, share: float) -> float:
-    """The share of `outside` that scores at least as high as the lowest score that `share` of `inside` reach."""
-    needed = int(np.ceil(share * len(inside)))
-    threshold = inside.sort(descending=True).values[needed - 1]
-    return (outside >= threshold).double().mean().item()
 
 
 def _shown(score: Tensor, strange: Tensor, rows: Tensor, labels: Tensor, names: list[str]) -> list[Shown]:

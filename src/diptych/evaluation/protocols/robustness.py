@@ -11,6 +11,8 @@ there how they differ from ImageNet-C.
 
 Sources: relative measures as in Taori et al. 2020 (arXiv 2007.00644) and Qiu et al. 2022 (arXiv 2212.08044: the
 multimodal impact score is 1 - relative); corruptions as one of the factors of Tu et al. 2024 (arXiv 2410.01534).
+
+System: 373 (Holistic CLIP robustness)
 """
 
 from __future__ import annotations
