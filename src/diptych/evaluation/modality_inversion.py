@@ -12,6 +12,8 @@ It takes some hundred forward and backward passes of a tower for every item: for
 Source: Mistretta et al. 2025 (arXiv 2502.04263): AdamW, rate 0.02, decay 0.01, one token, 150 steps (OTI) and 1,000
 (OVI), "a photo of". There a pseudo-token takes the place of an embedding, and its place's vector (and of CLIP's image
 tower a LayerNorm) comes after; here it is added after both, and starts from the placeholder.
+
+System: 208 (Cross the Gap)
 """
 
 from __future__ import annotations

@@ -13,6 +13,8 @@ difference. `single_accuracy` is of A alone, without which none of this means an
 
 Source: Yamada et al. 2022 (arXiv 2212.12043), for the probe and the finding. Their score was not at hand: `cab` is
 ours. Their things are photographs put on one picture; here any two rows of a table are set side by side.
+
+System: 207 (Concept Association Bias)
 """
 
 from __future__ import annotations

@@ -9,6 +9,8 @@ many to a query. Measured are AP@k, nDCG@k (right or not) and MRR over all of th
 
 Source: Vendrow et al. 2024 (INQUIRE, arXiv 2411.02537), whose queries are written by experts and whose second task
 reranks only queries with a right row among the first hundred; here all queries count, so that both are of the same.
+
+System: 242 (INQUIRE)
 """
 
 from __future__ import annotations

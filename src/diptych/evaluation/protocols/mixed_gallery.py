@@ -17,6 +17,8 @@ share of pictures whose conflicting caption has the lowest score, beside chance.
 Source: Zhang et al. 2025 (MRMR, arXiv 2510.09510): the mixed gallery of interleaved documents, nDCG@10 a domain, and
 contradiction retrieval. There queries and documents are experts' and need reasoning; these are captions of a table, and
 say nothing of reasoning. Adding vectors is the simplest reader of both, and ours.
+
+System: 233 (MRMR)
 """
 
 from __future__ import annotations

@@ -14,6 +14,8 @@ here: `made` is a stand-in by rule (smoothed, or compressed hard), or the table 
 
 Sources: Xu et al. 2024 (arXiv 2311.14084), for the question, the paired gallery and the shift; the relative difference
 as in Dai et al. 2024 (arXiv 2310.20501), where it is a percentage.
+
+System: 203 (Invisible relevance bias)
 """
 
 from __future__ import annotations
