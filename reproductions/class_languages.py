@@ -10,8 +10,9 @@ from datasets import Dataset
 from diptych.data.sources import holdout, open_table, select_split
 from diptych.evaluation.bench import Bench
 from diptych.evaluation.protocols.class_languages import measure
+from diptych.experiments.reproduction import Reproduction
 from diptych.models.opened import open_model
-from reproducing import DATA, RUNS, Reproduction, image_tower, reproduce, trained
+from reproducing import DATA, RUNS, image_tower, reproduce, trained
 
 EMOJI = DATA / "emoji"
 TEXT = ["--text-width", "128", "--text-depth", "2", "--vocab-size", "8192", "--max-length", "48"]
@@ -71,21 +72,21 @@ def _shared(found: dict[str, float]) -> dict[str, float]:
     return {"pearson": found["pearson"], "spearman": found["spearman"]}
 
 
+REPRODUCTION = Reproduction(
+    name="class_languages",
+    system=198,
+    claim="zero-shot accuracy by class names is higher in English than in other languages, and over languages "
+    "it correlates with image-text retrieval: accuracy, and the correlation",
+    here="emoji of 1,925 kinds and two styles, told apart by their CLDR names, and found by their CLDR keywords "
+    "(recall at 5), in 24 languages, where the paper has ImageNet in 92 and retrieval of photographs. The "
+    "model is small: frozen MobileNetV2 at 96 pixels, and a text tower trained from nothing on the names in "
+    "all 24 languages alike, so that English has no more text than any: its advantage on the web is not here",
+    arms={"english": english, "others": others, "worst": worst},
+    method="english",
+    baseline="others",
+    figure="accuracy",
+    data="emoji, test split: 324 pictures",
+)
+
 if __name__ == "__main__":
-    reproduce(
-        Reproduction(
-            name="class_languages",
-            system=198,
-            claim="zero-shot accuracy by class names is higher in English than in other languages, and over languages "
-            "it correlates with image-text retrieval: accuracy, and the correlation",
-            here="emoji of 1,925 kinds and two styles, told apart by their CLDR names, and found by their CLDR keywords "
-            "(recall at 5), in 24 languages, where the paper has ImageNet in 92 and retrieval of photographs. The "
-            "model is small: frozen MobileNetV2 at 96 pixels, and a text tower trained from nothing on the names in "
-            "all 24 languages alike, so that English has no more text than any: its advantage on the web is not here",
-            arms={"english": english, "others": others, "worst": worst},
-            method="english",
-            baseline="others",
-            figure="accuracy",
-            data="emoji, test split: 324 pictures",
-        )
-    )
+    reproduce(REPRODUCTION)

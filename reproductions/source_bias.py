@@ -7,8 +7,9 @@ from functools import cache
 from diptych.data.sources import holdout, open_table, select_split
 from diptych.evaluation.bench import Bench
 from diptych.evaluation.protocols.source_bias import measure
+from diptych.experiments.reproduction import Reproduction
 from diptych.models.opened import open_model
-from reproducing import FLICKR8K, Reproduction, pretrained_towers, reproduce, trained
+from reproducing import FLICKR8K, pretrained_towers, reproduce, trained
 
 BUDGET = ["--width", "256", "--batch-size", "500", "--epochs", "10", "--lr", "1e-3", "--weight-decay", "0.5"]
 PICTURES = 500
@@ -34,26 +35,26 @@ def rendering(name: str, end: str = ""):
     return arm
 
 
+REPRODUCTION = Reproduction(
+    name="source_bias",
+    system=203,
+    claim="retrieval models rank generated pictures before real ones that show the same: recall of either in "
+    "the ranking of both",
+    here="the other rendering is the picture with its finest texture smoothed away (the median of 3 x 3), in "
+    "the place of a diffusion model's picture for the same caption; so what holds or not is of smoothness, not "
+    "of generation. CLIP's linear projections of frozen MobileNetV2 and MiniLM, trained for 10 epochs on "
+    "real pictures. `without shift` has the mean shift between the renderings taken out of the gallery",
+    arms={
+        "made": rendering("made"),
+        "real": rendering("real"),
+        "made, without shift": rendering("made", "_without_shift"),
+        "real, without shift": rendering("real", "_without_shift"),
+    },
+    method="made",
+    baseline="real",
+    figure="mrr",
+    data=f"flickr8k, official split, {PICTURES} test images twice, and their captions",
+)
+
 if __name__ == "__main__":
-    reproduce(
-        Reproduction(
-            name="source_bias",
-            system=203,
-            claim="retrieval models rank generated pictures before real ones that show the same: recall of either in "
-            "the ranking of both",
-            here="the other rendering is the picture with its finest texture smoothed away (the median of 3 x 3), in "
-            "the place of a diffusion model's picture for the same caption; so what holds or not is of smoothness, not "
-            "of generation. CLIP's linear projections of frozen MobileNetV2 and MiniLM, trained for 10 epochs on "
-            "real pictures. `without shift` has the mean shift between the renderings taken out of the gallery",
-            arms={
-                "made": rendering("made"),
-                "real": rendering("real"),
-                "made, without shift": rendering("made", "_without_shift"),
-                "real, without shift": rendering("real", "_without_shift"),
-            },
-            method="made",
-            baseline="real",
-            figure="mrr",
-            data=f"flickr8k, official split, {PICTURES} test images twice, and their captions",
-        )
-    )
+    reproduce(REPRODUCTION)

@@ -27,17 +27,11 @@ def test_it_is_read_as_it_was_written(tmp_path: Path):
     assert read_records(tmp_path / "nowhere") == []
 
 
-def test_records_of_the_first_version_are_of_more_is_better(tmp_path: Path):
-    said = asdict(one())
-    del said["higher"], said["within"]
-    (tmp_path / "old.json").write_text(json.dumps(said))
-    assert read_record(tmp_path / "old.json") == one()
-
-
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda said: said.pop("arms"), "lacks the field 'arms'"),
+        (lambda said: said.pop("higher"), "lacks the field 'higher'"),
         (lambda said: said.update(colour="red"), "has the field 'colour'"),
         (lambda said: said.update(verdict="maybe"), "the verdict 'maybe' is none of holds"),
         (lambda said: said["arms"]["theirs"]["recall"].pop(), "arm 'theirs' has not one 'recall' for each of 2 seeds"),

@@ -81,8 +81,7 @@ def read_record(file: Path) -> Record:
     fields = {one.name: one for one in dataclasses.fields(Record)}
     if unknown := sorted(said.keys() - fields.keys()):
         raise ValueError(f"{file} has the field {unknown[0]!r}, which no record has")
-    optional = {"higher", "within"}  # which records of the first version have not
-    if missing := [name for name in fields if name not in said and name not in optional]:
+    if missing := [name for name in fields if name not in said]:
         raise ValueError(f"{file} lacks the field {missing[0]!r}; measure it again by `diptych reproduce {file.stem}`")
     record = Record(**{**said, "interval": tuple(said["interval"])})
     for arm in (record.method, record.baseline):

@@ -6,7 +6,7 @@ A claim holds where the whole interval lies on its side, does not hold where the
 inconclusive. Use it for arms that share data, order and budget seed by seed: then what the seeds do to both arms
 alike is not in the differences. Few seeds give wide intervals: t is 12.7 for two seeds, 4.3 for three, 2.3 for ten.
 
-Source: Student 1908, "The probable error of a mean"; its distribution: Abramowitz & Stegun 1964, 26.7.3 and 26.7.4.
+Source: Student 1908, "The probable error of a mean", Biometrika 6.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import math
 from collections.abc import Sequence
 from statistics import mean, stdev
 from typing import Literal, get_args
+
+from diptych.experiments.student import student_quantile
 
 Verdict = Literal["holds", "does not hold here", "inconclusive"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
@@ -36,7 +38,7 @@ def interval(differences: Sequence[float]) -> tuple[float, tuple[float, float]]:
     if len(differences) < 2:
         raise ValueError(f"an interval needs at least 2 seeds; there is {len(differences)}")
     middle, spread = mean(differences), stdev(differences)
-    half = student_t(len(differences) - 1) * spread / math.sqrt(len(differences))
+    half = student_quantile(0.975, len(differences) - 1) * spread / math.sqrt(len(differences))
     return middle, (middle - half, middle + half)
 
 
@@ -56,29 +58,3 @@ def verdict(around: tuple[float, float], *, higher: bool = True, within: float =
     if low > -within:
         return "holds"
     return "does not hold here" if high < -within else "inconclusive"
-
-
-def student_t(freedom: int) -> float:
-    """The t that |T| stays below in 95% of cases, T of Student's distribution with so many degrees of freedom (1 on).
-
-    Example:
-        >>> round(student_t(1), 3), round(student_t(30), 3)
-        (12.706, 2.042)
-    """
-    low, high = 1.0, 16.0
-    while (middle := (low + high) / 2) not in (low, high):
-        low, high = (middle, high) if _share_within(middle, freedom) < 0.95 else (low, middle)
-    return middle
-
-
-def _share_within(t: float, freedom: int) -> float:
-    """P(|T| < t), a finite sum for a whole number of degrees of freedom."""
-    angle = math.atan(t / math.sqrt(freedom))
-    power = freedom % 2  # odd ones have a sum of odd powers of the cosine, and the angle itself
-    term, total = math.cos(angle) ** power, 0.0
-    for _ in range(freedom // 2):
-        total += term
-        term *= math.cos(angle) ** 2 * (power + 1) / (power + 2)
-        power += 2
-    total *= math.sin(angle)
-    return 2 / math.pi * (angle + total) if freedom % 2 else total

@@ -14,6 +14,8 @@ what it sees gains. Use it beside `robustness`, whose changes of texts look at n
 Source: Ramshetty, Verma & Kumar 2023 (XMAI, arXiv 2306.11065). There a detector names things and qualities, a masked
 language model proposes words, and fluency, similarity and agreement are weighted; here the collection's own bigrams
 propose, and the measured model alone chooses, which makes its `chosen` kinder than XMAI's.
+
+System: 286 (XMAI)
 """
 
 from __future__ import annotations

@@ -10,6 +10,8 @@ Right are pictures of the query's class, and texts of the query's picture; the q
 `diptych.evaluation.modality_inversion`).
 
 Source: Mistretta et al. 2025 (arXiv 2502.04263), whose galleries are standard ones; steps are fewer here by default.
+
+System: 208 (Cross the Gap)
 """
 
 from __future__ import annotations
