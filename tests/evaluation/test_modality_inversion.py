@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from diptych.core.embedding import Tokens
 from diptych.core.model import Model
 from diptych.data.processors import ImageProcessor, TextProcessor
 from diptych.encoders import ConvNet, Projection, TextTransformer
@@ -81,3 +82,14 @@ def test_refusals():
         to_text(tiny(), targets(), descent=Descent(steps=0))
     with pytest.raises(ValueError, match="cuts the prompt"):
         to_text(tiny(), targets(), prompt="a photo of a dog and a cat and a dog and a cat and more of them")
+
+
+def test_a_tower_that_embeds_within_its_blocks_is_refused():
+    class Whole(ConvNet):
+        def embed(self, inputs):  # type: ignore[no-untyped-def]
+            return Tokens(inputs["pixels"].float())
+
+    model = tiny("conv")
+    model.towers["image"] = Whole(3, patch=4, widths=(16, 32), depths=(1, 1))
+    with pytest.raises(ValueError, match="Whole embeds its inputs within its blocks"):
+        to_image(model, targets())

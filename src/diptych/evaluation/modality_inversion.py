@@ -155,7 +155,8 @@ def _sought(
     targets, places = F.normalize(targets.float(), dim=-1).to(device), places.to(device)
     with evaluating(model), torch.no_grad():
         start = tower.embed({name: one.to(device) for name, one in inputs.items()})
-    if not start.x.is_floating_point() or start.x.shape[1] == inputs.get("pixels", start.x[:, :0]).shape[1]:
+    pixels = inputs.get("pixels")
+    if not start.x.is_floating_point() or (pixels is not None and start.x.shape == pixels.shape):
         raise ValueError(
             f"{type(tower).__name__} embeds its inputs within its blocks, so nothing can be added to them; take towers "
             "of Diptych's own, or a plain CLIP"

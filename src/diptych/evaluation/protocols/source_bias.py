@@ -166,7 +166,7 @@ def relative_delta(real: float, made: float) -> float:
     """How much more one measure is than another, beside their mean: -2 to 2, 0 where both are 0.
 
     Example:
-        >>> relative_delta(0.2, 0.6)
+        >>> relative_delta(0.25, 0.75)
         -1.0
     """
     return 2 * (real - made) / (real + made) if real + made else 0.0
