@@ -59,13 +59,13 @@ def measure(bench: Bench, *, kinds: Sequence[NegativeKind] = KINDS, least: int =
     others = (images + torch.randint(1, len(bench), (len(images),), generator=generator)) % len(bench)
     margin = _margin(bench, bench.image[images], caption, negative)
     right, blind = (margin > 0).double(), (_margin(bench, bench.image[others], caption, negative) > 0).double()
-    numbers, items = {}, {}
+    numbers, items, clusters = {}, {}, {}
     for name, values in (("accuracy", right), ("blind_accuracy", blind)):
-        items[name] = values
+        items[name], clusters[name] = values, images
         for kind in kinds:
             of = torch.tensor([one.kind == kind for one in made.found])
             if of.any():
-                items[f"{name}_{kind}"] = values[of]
+                items[f"{name}_{kind}"], clusters[f"{name}_{kind}"] = values[of], images[of]
     numbers = {name: float(values.mean()) for name, values in items.items()}
     notes = [f"{len(things.count):,} things were learned of the captions; negatives are made by rule, and unchecked"]
     notes += [
@@ -73,7 +73,8 @@ def measure(bench: Bench, *, kinds: Sequence[NegativeKind] = KINDS, least: int =
         for kind, lost in made.without.items()
         if lost
     ]
-    return Measured(numbers, dict.fromkeys(numbers, 0.5), items, shown=_shown(made.found, margin), notes=notes)
+    shown = _shown(made.found, margin)
+    return Measured(numbers, dict.fromkeys(numbers, 0.5), items, clusters=clusters, shown=shown, notes=notes)
 
 
 @torch.inference_mode()

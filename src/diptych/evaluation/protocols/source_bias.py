@@ -89,7 +89,8 @@ def measure(
         + ("the other rendering is made by rule" if made else "as in the table"),
         "relative figures are from -2 to 2, below 0 where the made rendering comes first",
     ]
-    return Measured(numbers, chance, items, notes=notes)
+    clusters = dict.fromkeys(items, torch.tensor(owner))  # texts of one pair
+    return Measured(numbers, chance, items, clusters=clusters, notes=notes)
 
 
 @dataclass(frozen=True)
