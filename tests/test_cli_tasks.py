@@ -99,7 +99,7 @@ def test_a_model_of_images_alone_is_measured_on_images(split: Path, tmp_path: Pa
     [
         (
             ["SHAPES", "--tasks", "retreival"],
-            "no task 'retreival'; did you mean retrieval? There are cifar10_zero",
+            "no task 'retreival'; did you mean retrieval? There are attribute_insertion, cifar10_zero",
         ),
         (["SHAPES", "--tasks", "none.yaml"], "no card file 'none.yaml'"),
         (

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from diptych.core.batch import Batch
 from diptych.core.embedding import Embedding
@@ -154,3 +155,17 @@ def example_keys(rows: int = 11) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         image_keys[i, 1 : 1 + len(mine)] = mine
     keys = {"image": image_keys, "text": torch.stack([product[owner], caption], 1)}
     return keys, {"image": torch.arange(rows), "text": owner}
+
+
+def example_embeddings(items: Mapping[str, Tensor], generator: torch.Generator | None = None) -> dict[str, Embedding]:
+    """Dense unit vectors `[N, 8]` of every view of an example, at random but always the same.
+
+    Args:
+        items: of each view, of which the numbers of rows are taken.
+        generator: to go on with; one with seed 0 if None.
+    """
+    generator = generator or torch.Generator().manual_seed(0)
+    return {
+        view: Embedding({"dense": F.normalize(torch.randn(len(rows), 8, generator=generator), dim=-1)})
+        for view, rows in items.items()
+    }

@@ -13,11 +13,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from diptych.core.batch import Batch
-from diptych.core.embedding import Embedding
-from diptych.core.objective import Example, Needs, Objective, example_keys
+from diptych.core.objective import Example, Needs, Objective, example_embeddings, example_keys
 from diptych.core.pairing import Pairing
 
 
@@ -52,9 +50,5 @@ class Alignment(Objective):
     @classmethod
     def example(cls) -> Example:
         keys, items = example_keys()
-        generator = torch.Generator().manual_seed(0)
-        embeddings = {
-            view: Embedding({"dense": F.normalize(torch.randn(len(rows), 8, generator=generator), dim=-1)})
-            for view, rows in items.items()
-        }
+        embeddings = example_embeddings(items)
         return Example(cls(), {}, embeddings, keys, items)

@@ -16,11 +16,9 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from diptych.core.batch import Batch
-from diptych.core.embedding import Embedding
-from diptych.core.objective import Example, Needs, Objective, example_keys
+from diptych.core.objective import Example, Needs, Objective, example_embeddings, example_keys
 from diptych.core.pairing import Pairing
 from diptych.objectives import fused
 from diptych.scoring.dot import Dot
@@ -73,10 +71,6 @@ class InfoNCE(Objective):
     @classmethod
     def example(cls) -> Example:
         keys, items = example_keys()
-        generator = torch.Generator().manual_seed(0)
-        embeddings = {
-            view: Embedding({"dense": F.normalize(torch.randn(len(rows), 8, generator=generator), dim=-1)})
-            for view, rows in items.items()
-        }
+        embeddings = example_embeddings(items)
         parts: dict[str, nn.Module] = {"dot": Dot(10.0)}
         return Example(cls(), parts, embeddings, keys, items)

@@ -18,8 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from diptych.core.batch import Batch
-from diptych.core.embedding import Embedding
-from diptych.core.objective import Example, Needs, Objective, example_keys
+from diptych.core.objective import Example, Needs, Objective, example_embeddings, example_keys
 from diptych.core.pairing import Pairing, PairScores
 from diptych.scoring.dot import Dot
 
@@ -84,10 +83,7 @@ class PairDistillation(Objective):
     def example(cls) -> Example:
         keys, items = example_keys()
         generator = torch.Generator().manual_seed(0)
-        embeddings = {
-            view: Embedding({"dense": F.normalize(torch.randn(len(rows), 8, generator=generator), dim=-1)})
-            for view, rows in items.items()
-        }
+        embeddings = example_embeddings(items, generator)
         texts, images = len(items["text"]), len(items["image"])
         index = torch.stack([torch.randperm(images, generator=generator)[:4] for _ in range(texts)])
         index[3, 2:], index[7] = -1, -1

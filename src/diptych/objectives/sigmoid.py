@@ -18,8 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from diptych.core.batch import Batch
-from diptych.core.embedding import Embedding
-from diptych.core.objective import Example, Needs, Objective, example_keys
+from diptych.core.objective import Example, Needs, Objective, example_embeddings, example_keys
 from diptych.core.pairing import Pairing
 from diptych.objectives import fused
 from diptych.scoring.dot import Dot
@@ -58,10 +57,6 @@ class Sigmoid(Objective):
     @classmethod
     def example(cls) -> Example:
         keys, items = example_keys()
-        generator = torch.Generator().manual_seed(0)
-        embeddings = {
-            view: Embedding({"dense": F.normalize(torch.randn(len(rows), 8, generator=generator), dim=-1)})
-            for view, rows in items.items()
-        }
+        embeddings = example_embeddings(items)
         parts: dict[str, nn.Module] = {"dot": Dot(10.0, bias=-10.0)}
         return Example(cls(), parts, embeddings, keys, items)
